@@ -1,0 +1,88 @@
+# `make up` and `make test` do all the set-up that they need. PYTHON must be 3.11.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+BIN := .venv/bin
+
+.PHONY: help setup up admin check-providers test lint audit format lock chaos bench guard sheet screenshots clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: .venv/ready .venv/ready-dev ## Install everything, for running and for developing
+
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Darkroom needs Python 3.11; set PYTHON=/path/to/python3.11") if sys.version_info[:2] != (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@touch $@
+
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+up: .venv/ready ## Start Darkroom on this machine: web, worker, house and beat
+	@exec $(BIN)/python -m config.up
+
+admin: .venv/ready ## Make an account for the admin
+	@$(BIN)/python manage.py createsuperuser
+
+check-providers: .venv/ready ## Send a sample to Gemini and through the storage, as they are configured (costs a picture)
+	@SECRET_KEY=only-for-this-check $(BIN)/python manage.py check_providers
+
+test: setup ## Run all tests, on SQLite and then on PostgreSQL
+	tests/browser/install.sh
+	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
+	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
+	else echo "There is no Node here: the hook's own tests are left out."; fi
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --database postgresql -m "not any_database"
+
+lint: setup ## Everything that can be said about the code without running it
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/django-upgrade --target-version 5.2 $$(git ls-files '*.py')
+	SECRET_KEY=only-for-lint $(BIN)/mypy .
+	$(BIN)/lint-imports
+	SECRET_KEY=$$(head -c 48 /dev/urandom | base64) PUBLIC_URL=https://darkroom.example $(BIN)/python manage.py check --deploy --fail-level WARNING
+	SECRET_KEY=only-for-lint DATABASE_URL=sqlite://:memory: $(BIN)/python manage.py makemigrations --check --dry-run
+
+audit: setup ## Look up what is pinned with an advisory service; AUDIT=required fails where there is none
+	$(BIN)/python -m tests.audit requirements.txt requirements-dev.txt
+
+chaos: setup ## Break everything, at length: processes, brokers, database, disk, clocks
+	$(BIN)/python -m pytest tests/chaos --chaos-uploads 200 --timeout 3600
+	$(BIN)/python -m pytest tests/chaos --chaos-uploads 200 --chaos-brokers amqp,redis --database postgresql --timeout 3600
+
+bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture steps, beside rivals where there are any
+	@command -v wrk >/dev/null || { echo "This needs wrk: apt-get install wrk" >&2; exit 1; }
+	$(BIN)/python -m tests.benchmarks.poll
+	$(BIN)/python -m tests.benchmarks.poll --database sqlite
+	$(BIN)/python -m tests.benchmarks.jobs
+	$(BIN)/python -m tests.benchmarks.jobs --work nothing
+	$(BIN)/python -m tests.benchmarks.jobs --work nothing --broker embedded --database sqlite
+	$(BIN)/python -m tests.benchmarks.cores
+	$(BIN)/python -m tests.benchmarks.watching
+	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.outside
+	$(BIN)/python -m tests.benchmarks.pictures
+
+guard: setup ## The benches in a short form: fails on a ratio that is much worse than the committed one
+	@command -v wrk >/dev/null || { echo "This needs wrk: apt-get install wrk" >&2; exit 1; }
+	$(BIN)/python -m tests.benchmarks.guard
+
+sheet: setup ## Originals beside the three looks, of PICTURES or of made ones, as sheet.png in the temp folder
+	$(BIN)/python -m tests.sheet $${TMPDIR:-/tmp}/sheet.png $(PICTURES)
+
+screenshots: setup ## Every state of the pages, into the temp folder
+	tests/browser/install.sh
+	$(BIN)/python -m tests.browser.screenshots $${TMPDIR:-/tmp}/screenshots
+
+format: setup ## Rewrite the code in the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: setup ## Pin the requirements anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove what was installed and what caches keep; never DATA_DIR
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,45 @@
+"""A person who runs Darkroom: commands on its machine, and an account for the admin."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.visitor import Visitor
+from tests.processes.installation import PATIENCE, Installation
+
+ROOT = Path(__file__).parents[2]
+NAME, PASSWORD = "operator", "in the dark, in the red light"
+
+
+def manage(darkroom: Installation, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py`, in the environment of this installation's own processes."""
+    command = [sys.executable, "manage.py", *words]
+    env = darkroom.processes("granian")[0].environ() | environment
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def with_account(darkroom: Installation) -> None:
+    """As `make admin` makes one. Once for each installation."""
+    words = ["createsuperuser", "--noinput", "--username", NAME, "--email", ""]
+    done = manage(darkroom, *words, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
+    assert done.returncode == 0 or "already taken" in done.stderr, done.stderr
+
+
+def log_in(visitor: Visitor) -> None:
+    visitor.open("/admin/login/?next=/admin/")
+    visitor.page.get_by_label("Username").fill(NAME)
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.page.get_by_role("button", name="Log in").click()
+    expect(visitor.page.locator("#user-tools")).to_contain_text(NAME)
+
+
+def fail(darkroom: Installation, job: str, code: str) -> None:
+    """As the runner does it when there is no attempt left."""
+    script = (
+        "from uploads.models import Upload; from uploads.errors import CodedError;"
+        f"Upload.objects.get(pk='{job}').fail(CodedError('{code}'))"
+    )
+    done = manage(darkroom, "shell", "-c", script)
+    assert done.returncode == 0, done.stderr

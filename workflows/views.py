@@ -1,0 +1,142 @@
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import extend_schema
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from status import analytics, schema, throttling
+from status.authentication import session_of, upload_of
+from status.projections import accepted_document
+from status.views import retry_after
+from status.webhooks import session_secret
+from uploads.errors import CodedError, Rejected
+from uploads.intake import Received, receive, too_large
+from uploads.models import Session
+from workflows.forms import UploadForm, problem
+from workflows.generators import PROMPT_VERSIONS
+from workflows.pipeline import hint
+
+FORM_OVERHEAD = 64 * 1024
+
+
+class SessionsView(APIView):
+    throttle_classes = (throttling.Sessions,)
+
+    @extend_schema(operation=schema.OPEN_SESSION)
+    def post(self, request: Request) -> Response:
+        session, token = Session.objects.open()
+        return Response(
+            {"success": True, "sessionId": str(session.pk), "sessionToken": token},
+            status=201,
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+class CurrentSessionView(APIView):
+    @extend_schema(operation=schema.CLOSE_SESSION)
+    def delete(self, request: Request) -> Response:
+        session_of(request).revoke()
+        return Response(status=204)
+
+
+class UploadsView(APIView):
+    """Takes a picture in, and starts its job."""
+
+    parser_classes = (MultiPartParser,)
+    throttle_classes = (throttling.Uploads,)
+
+    @extend_schema(operation=schema.send_picture(PROMPT_VERSIONS))
+    def post(self, request: Request) -> Response:
+        session = session_of(request) if request.headers.get("X-Session-Token") else None
+        key = _idempotency_key(request, session)
+        _refuse_too_large(request)
+        form = UploadForm(request.POST, request.FILES)
+        if not form.is_valid():
+            raise problem(form)
+        received = receive(
+            form.cleaned_data["image"],
+            session,
+            prompt_version=form.cleaned_data["promptVersion"],
+            source=form.cleaned_data["source"],
+            idempotency_key=key,
+            webhook_url=form.cleaned_data["webhookUrl"],
+        )
+        if not received.replayed:
+            hint(received.upload)
+            analytics.upload_received(received.upload)
+        return _accepted(received)
+
+
+def _idempotency_key(request: Request, session: Session | None) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if session is None:
+        raise CodedError("INVALID_PARAMETER", "An Idempotency-Key needs an X-Session-Token.")
+    if not 0 < len(key) <= 255 or not key.isprintable():
+        raise CodedError("INVALID_PARAMETER", "An Idempotency-Key has 1 to 255 printable characters.")
+    return key
+
+
+def _refuse_too_large(request: Request) -> None:
+    """Before anything is read into a form."""
+    length = request.headers.get("content-length") or ""
+    # Also of more digits than Python turns into a number.
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > longest_form()):
+        raise Rejected("FILE_TOO_LARGE", too_large())
+
+
+def longest_form() -> int:
+    """Bytes: the largest picture, and what a form needs beside it."""
+    return int(settings.UPLOAD_MAX_BYTES) + FORM_OVERHEAD
+
+
+def _accepted(received: Received) -> Response:
+    document = accepted_document(received.upload)
+    if received.token:
+        document["sessionToken"] = received.token
+    if received.upload.webhook_url:
+        document["webhookSecret"] = session_secret(received.upload.session_id)
+    response = Response(document, status=202)
+    response["Location"] = document["urls"]["status"]
+    response["Retry-After"] = retry_after()
+    response["Cache-Control"] = "no-store"
+    if received.replayed:
+        response["Idempotent-Replayed"] = "true"
+    return response
+
+
+class RetryView(APIView):
+    throttle_classes = (throttling.Uploads,)
+
+    @extend_schema(operation=schema.RETRY_JOB)
+    def post(self, request: Request, job_id: str) -> Response:
+        upload = upload_of(request, job_id)
+        upload.retry()
+        hint(upload)
+        return Response(accepted_document(upload), status=202)
+
+
+class CancelView(APIView):
+    @extend_schema(operation=schema.CANCEL_JOB)
+    def post(self, request: Request, job_id: str) -> Response:
+        upload = upload_of(request, job_id)
+        upload.cancel()
+        return Response(accepted_document(upload), status=202)
+
+
+@require_safe
+def upload_page(request: HttpRequest) -> HttpResponse:
+    return render(
+        request,
+        "upload.html",
+        {
+            "upload_max_bytes": settings.UPLOAD_MAX_BYTES,
+            "upload_max_pixels": settings.UPLOAD_MAX_PIXELS,
+            "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif",
+        },
+    )
