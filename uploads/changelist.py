@@ -190,7 +190,7 @@ class StateFilter(admin.SimpleListFilter):
             case "leased":
                 return unfinished(uploads).filter(lease_until__gt=now)
             case "waiting":
-                return unfinished(uploads).filter(lease_until=None)
+                return unfinished(uploads).exclude(lease_until__gt=now)
             case "retrying":
                 return unfinished(uploads).filter(attempt__gt=1)
             case "deleted":
