@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ("uploads", "0003_outbox"),
+        ("uploads", "0001_the_record"),
     ]
 
     operations = [
@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
                 ("disabled_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("disabled_reason", models.TextField(blank=True, editable=False)),
                 ("failing_since", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_failure_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("is_slow", models.BooleanField(default=False, editable=False)),
                 ("resting_until", models.DateTimeField(blank=True, editable=False, null=True)),
                 (
@@ -64,6 +65,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("url", models.CharField(blank=True, max_length=2000, verbose_name="URL")),
                 ("host", models.CharField(blank=True, max_length=255)),
+                ("session_id", models.UUIDField(blank=True, editable=False, null=True)),
                 ("message_id", models.CharField(max_length=64)),
                 ("type", models.CharField(max_length=32)),
                 ("body", models.TextField()),
@@ -112,6 +114,11 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("status", "pending")), fields=["endpoint", "due_at"], name="delivery_due"
+                    ),
+                    models.Index(
+                        condition=models.Q(("endpoint", None), ("status", "pending")),
+                        fields=["host", "due_at", "session_id"],
+                        name="delivery_due_host",
                     ),
                     models.Index(
                         condition=models.Q(("status", "pending")), fields=["endpoint", "id"], name="delivery_oldest"

@@ -216,6 +216,15 @@ def test_the_schema_refuses_what_makes_no_sense(columns: dict[str, object]) -> N
         Upload.objects.filter(pk=upload.pk).update(**columns)
 
 
+def test_nor_a_step_or_an_event_of_no_known_kind() -> None:
+    upload = UploadFactory.create()
+    upload.log("info", "first")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        upload.steps.create(name="validate", status="resting")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        upload.events.update(level="debug")
+
+
 @pytest.mark.parametrize("columns", [{"progress": 39}, {"stage": "validating"}, {"stage": None}, {"run": 2}])
 def test_postgresql_refuses_a_way_back_from_anybody(columns: dict[str, object]) -> None:
     if connection.vendor != "postgresql":

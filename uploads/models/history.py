@@ -8,6 +8,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
+EVENT_LEVELS = ("info", "warn", "error")
+
 
 class Step(models.Model):
     """What one step of one upload came to, in the latest run that reached it."""
@@ -25,7 +27,13 @@ class Step(models.Model):
     """What the step hands to those after it: names of files, for the most part."""
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(name="step_once_per_upload", fields=["upload", "name"])]
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="step_once_per_upload", fields=["upload", "name"]),
+            models.CheckConstraint(
+                name="step_status_is_known",
+                condition=Q(status__in=["pending", "running", "completed", "failed", "skipped"]),
+            ),
+        ]
         indexes: ClassVar = [
             # Estimates: how long a step took lately.
             models.Index(name="step_latest", fields=["name", "-completed_at"], condition=Q(status="completed")),
@@ -53,7 +61,10 @@ class Event(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(name="event_seq_per_upload", fields=["upload", "seq"])]
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="event_seq_per_upload", fields=["upload", "seq"]),
+            models.CheckConstraint(name="event_level_is_known", condition=Q(level__in=EVENT_LEVELS)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.seq} {self.type}"

@@ -13,14 +13,12 @@ from uuid_utils.compat import uuid7
 
 from uploads import estimates, transitions
 from uploads.errors import CodedError, IllegalTransition, LeaseLost, NotAllowed
-from uploads.models.history import Event, OutboxEntry, Result, Step
+from uploads.models.history import EVENT_LEVELS, Event, OutboxEntry, Result, Step
 from uploads.models.queries import UploadQuerySet
 from uploads.models.session import Session
 from uploads.stages import TERMINAL, Stage, Status, StepName, status_of
 from uploads.text import storable_data
 from uploads.transitions import Change
-
-EVENT_LEVELS = ("info", "warn", "error")
 
 
 def _is(*stages: Stage) -> Q:
