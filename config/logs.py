@@ -49,6 +49,8 @@ def configuration(log_format: str) -> Json:
             "httpx2": {"level": "WARNING"},
             # Of every answer from 400 on, which `config.middleware.observed` tells better.
             "django.request": {"level": "ERROR"},
+            # Scanners that call this host by another name: no error of ours, thousands a day for Sentry.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
         },
     }
 

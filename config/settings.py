@@ -6,6 +6,7 @@ README.md, “Configuration”, lists what a user may set.
 import os
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
+from math import isfinite, nan
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -21,6 +22,26 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 env.read_env(env.path("ENV_FILE", default=str(BASE_DIR / ".env")))
+
+
+def _number(name: str, default: float, least: float = 0) -> float:
+    """An empty value is the default, as everywhere."""
+    text = env.str(name, default="").strip()
+    try:
+        number = float(text or default)
+    except ValueError:
+        number = nan
+    if not (isfinite(number) and number >= least):
+        raise ImproperlyConfigured(f"{name} is {text}; it must be a number of at least {least}.")
+    return number
+
+
+def _whole(name: str, default: int, least: int = 0) -> int:
+    number = _number(name, default, least)
+    if not number.is_integer():
+        raise ImproperlyConfigured(f"{name} is {number}; it must be a whole number.")
+    return int(number)
+
 
 DATA_DIR = (BASE_DIR / env.str("DATA_DIR", default="var")).resolve()
 DEBUG = env.bool("DEBUG", default=False)
@@ -41,14 +62,14 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 
 # Where people reach this installation; hosts, origins, cookies and HSTS follow from it.
-PORT = env.int("PORT", default=8000)
+PORT = _whole("PORT", 8000, least=1)
 PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 _behind_tls = _public.scheme == "https"
 _loopback = ["127.0.0.1", "localhost", "[::1]"]
 ALLOWED_HOSTS = sorted({_public.hostname or "127.0.0.1", *_loopback})
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+TRUSTED_PROXIES = _whole("TRUSTED_PROXIES", 0)
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _behind_tls
@@ -134,7 +155,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Tests start real processes on the same file; a database in memory could not be shared.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 else:
-    _timeout = env.int("DATABASE_STATEMENT_TIMEOUT_SECONDS", default=20)
+    _timeout = _whole("DATABASE_STATEMENT_TIMEOUT_SECONDS", 20, least=1)
     DATABASE_PATIENCE = _timeout + 5
     DATABASES["default"].setdefault("OPTIONS", {}).update(
         {
@@ -212,15 +233,15 @@ if CACHES["default"]["BACKEND"].endswith("RedisCache"):
     CACHES["default"]["OPTIONS"] = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
 else:
     CACHES["default"]["OPTIONS"] = {"MAX_ENTRIES": 20_000}
-UPLOADS_PER_MINUTE = env.int("UPLOADS_PER_MINUTE", default=60)
-UPLOADS_PER_MINUTE_PER_ADDRESS = env.int("UPLOADS_PER_MINUTE_PER_ADDRESS", default=300)
-POLLS_PER_MINUTE_PER_ADDRESS = env.int("POLLS_PER_MINUTE_PER_ADDRESS", default=30_000)
+UPLOADS_PER_MINUTE = _whole("UPLOADS_PER_MINUTE", 60)
+UPLOADS_PER_MINUTE_PER_ADDRESS = _whole("UPLOADS_PER_MINUTE_PER_ADDRESS", 300)
+POLLS_PER_MINUTE_PER_ADDRESS = _whole("POLLS_PER_MINUTE_PER_ADDRESS", 30_000)
 
-UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", default=20 * 1024 * 1024)
-UPLOAD_MAX_PIXELS = env.int("UPLOAD_MAX_PIXELS", default=50_000_000)
-QUEUE_MAX_PENDING = env.int("QUEUE_MAX_PENDING", default=10_000)
-DISK_RESERVE_BYTES = env.int("DISK_RESERVE_BYTES", default=256 * 1024 * 1024)
-RETENTION_DAYS = env.int("RETENTION_DAYS", default=30)
+UPLOAD_MAX_BYTES = _whole("UPLOAD_MAX_BYTES", 20 * 1024 * 1024, least=1)
+UPLOAD_MAX_PIXELS = _whole("UPLOAD_MAX_PIXELS", 50_000_000, least=1)
+QUEUE_MAX_PENDING = _whole("QUEUE_MAX_PENDING", 10_000)
+DISK_RESERVE_BYTES = _whole("DISK_RESERVE_BYTES", 256 * 1024 * 1024)
+RETENTION_DAYS = _whole("RETENTION_DAYS", 30, least=1)
 WATERMARK_TEXT = env.str("WATERMARK_TEXT", default="Darkroom")
 PROMPT_VERSION = env.str("PROMPT_VERSION", default="v1")
 if not (BASE_DIR / "workflows" / "prompts" / f"{PROMPT_VERSION}.txt").is_file():
@@ -268,15 +289,15 @@ POSTHOG_HOST = env.str("POSTHOG_HOST", default="").strip() or "https://us.i.post
 # Longer side, in pixels, of the picture that the steps work on and of the full result.
 WORK_MAX_SIDE = 2048
 
-STEP_LEASE = timedelta(seconds=env.float("STEP_LEASE_SECONDS", default=30))
-STEP_TIMEOUT = timedelta(seconds=env.float("STEP_TIMEOUT_SECONDS", default=180))
-STEP_MAX_ATTEMPTS = env.int("STEP_MAX_ATTEMPTS", default=3)
-SWEEP_SECONDS = env.float("SWEEP_SECONDS", default=5)
-PUBLISH_SECONDS = env.float("PUBLISH_SECONDS", default=2)
-JOB_DEADLINE = timedelta(seconds=env.float("JOB_DEADLINE_SECONDS", default=86400))
+STEP_LEASE = timedelta(seconds=_number("STEP_LEASE_SECONDS", 30, least=1))
+STEP_TIMEOUT = timedelta(seconds=_number("STEP_TIMEOUT_SECONDS", 180, least=1))
+STEP_MAX_ATTEMPTS = _whole("STEP_MAX_ATTEMPTS", 3, least=1)
+SWEEP_SECONDS = _number("SWEEP_SECONDS", 5, least=0.1)
+PUBLISH_SECONDS = _number("PUBLISH_SECONDS", 2, least=0.1)
+JOB_DEADLINE = timedelta(seconds=_number("JOB_DEADLINE_SECONDS", 86400, least=1))
 
 # Of each child of a worker: a picture that wants more fails by itself, and takes nobody with it.
-WORKER_MEMORY_BYTES = env.int("WORKER_MEMORY_BYTES", default=2 * 1024**3)
+WORKER_MEMORY_BYTES = _whole("WORKER_MEMORY_BYTES", 2 * 1024**3)
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 CELERY_TASK_IGNORE_RESULT = True
@@ -287,7 +308,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.float("SHUTDOWN_GRACE_SECONDS", default=10)
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = _number("SHUTDOWN_GRACE_SECONDS", 10)
 CELERY_TASK_DEFAULT_QUEUE = CELERY_TASK_DEFAULT_ROUTING_KEY = "images"
 CELERY_TASK_DEFAULT_EXCHANGE = "darkroom"
 CELERY_TASK_SOFT_TIME_LIMIT = STEP_TIMEOUT.total_seconds()
@@ -362,7 +383,7 @@ LOG_FORMAT = env.str("LOG_FORMAT", default="console")
 if LOG_FORMAT not in {"console", "json"}:
     raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT}; it may be console or json.")
 LOGGING = logs.configuration(LOG_FORMAT)
-METRICS_PORT = env.int("METRICS_PORT", default=0)
+METRICS_PORT = _whole("METRICS_PORT", 0)
 # One folder for each machine: process ids are unique on one only.
 METRICS_DIR = DATA_DIR / "metrics" / gethostname()
 if METRICS_PORT:

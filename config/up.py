@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,10 @@ def main() -> None:
     if not os.environ.get("SECRET_KEY"):
         _write_secret(data / "secret_key")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    _prepare()
+    try:
+        _prepare()
+    except ImproperlyConfigured as error:
+        sys.exit(f"Darkroom cannot start with this configuration. {error}")
     os.chdir(ROOT)
     folder = Path(sys.executable).parent
     os.environ.setdefault("SHUTDOWN_GRACE_SECONDS", "2")

@@ -1,6 +1,7 @@
 """`manage.py doctor`: in words, what to mend; and an exit code for scripts."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -60,11 +61,15 @@ def test_a_component_that_is_away_is_named_with_what_to_look_at(healthy: Path) -
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
         code, said = doctor(
-            healthy, CELERY_BROKER_URL=f"redis://127.0.0.1:{port}/0", DATABASE_URL=f"postgres://me@127.0.0.1:{port}/x"
+            healthy,
+            CELERY_BROKER_URL=f"redis://127.0.0.1:{port}/0",
+            DATABASE_URL=f"postgres://me@127.0.0.1:{port}/x",
+            CACHE_URL=f"redis://127.0.0.1:{port}/1",
         )
     assert code == 1
     assert "mend  database: Look at DATABASE_URL" in said
     assert "mend  broker: Look at CELERY_BROKER_URL" in said
+    assert re.search("mend  cache, by use: .*look at CACHE_URL", said)
     assert "fine  storage" in said
 
 
@@ -80,6 +85,27 @@ def test_a_component_that_is_away_is_named_with_what_to_look_at(healthy: Path) -
 def test_what_is_configured_wrongly_is_said_in_words(healthy: Path, setting: str, value: str, words: str) -> None:
     code, said = doctor(healthy, SWEEP_SECONDS="600", **{setting: value})
     assert (code, words in said) == (1, True), said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("UPLOAD_MAX_BYTES", "20 MB", "UPLOAD_MAX_BYTES is 20 MB; it must be a number of at least 1."),
+        ("STEP_MAX_ATTEMPTS", "2.5", "STEP_MAX_ATTEMPTS is 2.5; it must be a whole number."),
+        ("STEP_LEASE_SECONDS", "-3", "STEP_LEASE_SECONDS is -3; it must be a number of at least 1."),
+        ("STEP_LEASE_SECONDS", "nan", "STEP_LEASE_SECONDS is nan; it must be a number of at least 1."),
+        ("GENERATOR", "magic", "GENERATOR is magic; it may be local or gemini."),
+        ("CACHE_URL", "nothing://x", "Invalid cache schema nothing"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_sentence(tmp_path: Path, setting: str, value: str, words: str) -> None:
+    ended = run(tmp_path, "manage.py", "doctor", **{setting: value})
+    assert (ended.returncode, ended.stderr) == (1, f"mend  configuration: {words}\n")
+
+
+def test_an_empty_value_is_the_default(healthy: Path) -> None:
+    code, said = doctor(healthy, SWEEP_SECONDS="600", UPLOAD_MAX_BYTES="", STEP_LEASE_SECONDS=" ")
+    assert code == 0, said
 
 
 def test_on_the_internet_it_tells_what_one_machine_does_not_need(healthy: Path) -> None:

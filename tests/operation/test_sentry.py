@@ -46,6 +46,9 @@ response = client.post(
     headers={"X-Session-Token": "SECRET-token", "Idempotency-Key": "SECRET-key", "host": "localhost"},
 )
 assert response.status_code == 500, response.status_code
+# Whoever scans the internet calls every host by any name: that is not an error of ours.
+for address in ("/", "/api/jobs", "/healthz"):
+    client.get(address, headers={"host": "SCANNED.example"})
 sentry_sdk.flush(60)
 """
 
@@ -90,4 +93,5 @@ def test_the_place_goes_out_and_nothing_that_a_person_sent(sentry: tuple[str, li
     # Where it broke is shown with the lines of the source, which here hold nothing secret.
     assert "SECRET" not in sent, [line for line in sent.splitlines() if "SECRET" in line]
     events = [json.loads(line) for line in sent.splitlines() if '"exception"' in line or '"logentry"' in line]
-    assert len(events) >= 2
+    assert len(events) == 2
+    assert "DisallowedHost" not in sent

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
+from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand
@@ -22,7 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         wrong = 0
-        for name, trouble in [*_components(), ("storage, by use", _storage_by_use()), *_configuration()]:
+        by_use = [("storage, by use", _storage_by_use()), ("cache, by use", _cache_by_use())]
+        for name, trouble in [*_components(), *by_use, *_configuration()]:
             wrong += bool(trouble)
             self.stdout.write(f"{'mend' if trouble else 'fine':5} {name}" + (f": {trouble}" if trouble else ""))
         for advice in _advice():
@@ -48,6 +50,17 @@ def _storage_by_use() -> str:
     except Exception as error:  # noqa: BLE001 - every storage has errors of its own, and each is the answer
         return f"{type(error).__name__}: {error}"
     return "" if found == wanted else "It gave back other bytes than were written."
+
+
+def _cache_by_use() -> str:
+    """No part of readiness: without it only the throttles are blind."""
+    wanted = os.urandom(16).hex()
+    try:
+        cache.set("doctor", wanted, 60)
+        found = cache.get("doctor")
+    except Exception as error:  # noqa: BLE001 - every cache has errors of its own, and each is the answer
+        return f"{type(error).__name__}: {error}. Nobody is throttled meanwhile: look at CACHE_URL."
+    return "" if found == wanted else "It gave back something else than was kept."
 
 
 def _configuration() -> Iterator[tuple[str, str]]:
