@@ -21,6 +21,7 @@ from django.conf import settings
 from psycopg import sql
 
 from tests.database import named
+from tests.leaks import SECRET
 
 T = TypeVar("T")
 PATIENCE = 120
@@ -86,6 +87,14 @@ class Installation:
         for process in alive:
             process.kill()
         assert not alive, f"still there after Ctrl-C: {alive}"
+        self._kept_its_secrets()
+
+    def _kept_its_secrets(self) -> None:
+        """Whatever its processes said in all their time; tests.leaks only hears this one."""
+        said = self.log.read_text()
+        own = [self.token, (self.folder / "data" / "secret_key").read_text()]
+        assert not any(secret in said for secret in own), "a token or the key of all signatures is in the log"
+        assert not SECRET.search(said), "a secret is in the log"
 
     def processes(self, words: str) -> list[psutil.Process]:
         """Those of this installation whose command line has these words, parents first."""
