@@ -7,9 +7,12 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 from prometheus_client import Histogram
 from structlog.contextvars import bind_contextvars
 
@@ -60,22 +63,45 @@ class _Views(BaseHandler):
 
 def api_by_itself(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Requests to the API go past all middleware that follows: a poll has no use for files, cookies and forms, and
-    would spend as much on not needing them as on its answer."""
-    answer, known_hosts = _Views().answer, set[str]()
+    would spend as much on not needing them as on its answer. The headers of an answer are the same."""
+    answer, known_hosts, headers = _Views().answer, set[str](), _headers_of_pages()
 
-    def middleware(request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith("/api/"):
-            return get_response(request)
+    def is_welcome(request: HttpRequest) -> bool:
+        """Over TLS if it must be, and to a host that is ours; what follows knows what to say to others."""
         sent = request.META  # without taking every header apart, as request.headers does
         host = sent.get("HTTP_HOST", "")
         if host not in known_hosts:
-            request.get_host()  # raises for one that is not ours
+            try:
+                request.get_host()
+            except DisallowedHost:
+                return False
             if len(known_hosts) < 100:
                 known_hosts.add(host)
+        return not settings.SECURE_SSL_REDIRECT or request.is_secure()
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith("/api/") or not is_welcome(request):
+            return get_response(request)
         response: HttpResponse = answer(request)
+        own = response.headers
+        # All at once, and without looking again at what was looked at when they were made.
+        own._store = headers | own._store
         return response
 
     return middleware
+
+
+class _Secure(HttpRequest):
+    def _get_scheme(self) -> str:
+        return "https"
+
+
+def _headers_of_pages() -> dict[str, tuple[str, str]]:
+    """Of those that look at no more than whether a request came over TLS; one to the API has by then, if it must.
+    As a response keeps them: by their names in lower case."""
+    framed: Any = XFrameOptionsMiddleware(lambda _: HttpResponse())
+    page: Any = SecurityMiddleware(content_security_policy(framed))(_Secure())
+    return {name.lower(): (name, value) for name, value in page.items() if name != "Content-Type"}
 
 
 SAFE = {"GET", "HEAD", "OPTIONS"}

@@ -100,11 +100,11 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.health.probes",
     "config.middleware.observed",
+    "config.middleware.api_by_itself",
+    # What follows is for pages only; the API has the headers of the first three.
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.content_security_policy",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.middleware.api_by_itself",
-    # What follows is for pages only.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.admin_only.Sessions",
     "django.middleware.common.CommonMiddleware",

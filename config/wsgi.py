@@ -25,8 +25,11 @@ class Request(WSGIRequest):
         super().__init__(environ)
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        if not meta.get("CONTENT_TYPE"):
+            self.content_type, self.content_params = "", {}
+            return
         try:
-            self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+            self.content_type, self.content_params = parse_header_parameters(meta["CONTENT_TYPE"])
         except (ValueError, LookupError):
             # Not of a type that anybody here takes; whoever looks again must not stumble either.
             self.content_type, self.content_params, meta["CONTENT_TYPE"] = "", {}, ""

@@ -4,12 +4,15 @@ The token is judged first (UNAUTHORIZED), then the id: malformed, unknown, delet
 the same NOT_FOUND. One statement decides both.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Case, FilteredRelation, Q, QuerySet, When
+from django.db.models.base import ModelState
 from django.http import HttpRequest
 from rest_framework.request import Request
 
@@ -22,9 +25,9 @@ _NEVER_TOLD = {
     "fence", "lease_until", "due_at", "hinted_at", "deadline_at", "deleted_at",
 }  # fmt: skip
 _COLUMNS = [field.attname for field in Upload._meta.concrete_fields if field.name not in _NEVER_TOLD]
-_TOLD = frozenset(_COLUMNS)
 _BEFORE = ("job__result__id", "position")
 _VERSION, _STAGE = (len(_BEFORE) + _COLUMNS.index(column) for column in ("version", "stage"))
+_CANONICAL = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NOBODY = UUID(int=0)
 """An id that no upload has."""
 
@@ -59,8 +62,11 @@ def find_upload(request: HttpRequest | Request, upload_id: str) -> Found:
 
 def _read(row: Sequence[Any]) -> Upload:
     result_id, position, *columns = row[:]
-    # Django only asks which columns there are, once for each that there might be.
-    upload = Upload.from_db("default", _TOLD, columns)
+    # As `from_db` would, column by column, with a signal before and one after.
+    upload = Upload.__new__(Upload)
+    upload._state = ModelState()
+    upload._state.adding, upload._state.db = False, DEFAULT_DB_ALIAS
+    upload.__dict__ |= zip(_COLUMNS, columns, strict=True)
     upload.result_id, upload.queue_position = result_id, position
     return upload
 
@@ -95,8 +101,4 @@ def _token_hash(request: HttpRequest | Request) -> str:
 
 def canonical_uuid(text: str) -> UUID | None:
     """None, which nothing has for an id, for what is no id as the API writes them."""
-    try:
-        parsed = UUID(text)
-    except ValueError:
-        return None
-    return parsed if str(parsed) == text else None
+    return UUID(text) if _CANONICAL.fullmatch(text) else None

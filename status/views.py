@@ -23,6 +23,7 @@ from status import analytics, schema, throttling
 from status.authentication import Found, canonical_uuid, find_upload, session_of, upload_of
 from status.docs import docs_context
 from status.errors import not_found, reads_only
+from status.negotiation import JSON, takes_json
 from status.projections import (
     build_document,
     build_event_document,
@@ -44,23 +45,25 @@ MOST_EVENTS = 2**31 - 1
 
 
 class StatusView(APIView):
-    """Where a job is: 200 in every state; 304 for a version that the poller has already."""
+    """Where a job is: 200 in every state; 304 for a version that the poller has already.
+
+    By far the most requests are polls that go well: they are answered before Django REST framework looks at what it
+    would have to choose between. It does for all others.
+    """
 
     throttle_classes = ()  # counted before anything is dispatched
     _found: Found | None = None
     _trouble: Exception | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Most polls are told that there is nothing new: by the version, and before anything else is built."""
         if request.method == "GET":
             try:
-                found = self._found = self._find(request, **kwargs)
+                self._found = self._find(request, **kwargs)
             except (CodedError, Throttled, DatabaseError) as error:
                 self._trouble = error  # `get` raises it, where there are words for it
             else:
-                # Not while pending: the place in the queue changes, and the row does not.
-                if found.stage and found.etag in _etags(request):
-                    return watched(HttpResponseNotModified(headers={"ETag": found.etag}), found.stage)
+                if takes_json(request):
+                    return _answer(request, self._found)
         return super().dispatch(request, *args, **kwargs)
 
     def _find(self, request: HttpRequest, job_id: str) -> Found:
@@ -73,11 +76,18 @@ class StatusView(APIView):
     def get(self, request: Request, job_id: str) -> HttpResponse:
         if self._trouble:
             raise self._trouble
-        found = self._found or self._find(request._request, job_id)  # HEAD comes here at once
-        response = HttpResponse(encoded(status_document(found.read(), timezone.now())), JSON)
-        if found.stage:
-            response["ETag"] = found.etag
-        return watched(response, found.stage)
+        # HEAD comes here at once.
+        return _answer(request._request, self._found or self._find(request._request, job_id))
+
+
+def _answer(request: HttpRequest, found: Found) -> HttpResponse:
+    # Not while pending: the place in the queue changes, and the row does not.
+    if found.stage and found.etag in _etags(request):
+        return watched(HttpResponseNotModified(headers={"ETag": found.etag}), found.stage)
+    response = HttpResponse(encoded(status_document(found.read(), timezone.now())), JSON)
+    if found.stage:
+        response["ETag"] = found.etag
+    return watched(response, found.stage)
 
 
 def _etags(request: HttpRequest) -> list[str]:
@@ -85,7 +95,6 @@ def _etags(request: HttpRequest) -> list[str]:
     return [etag.strip().removeprefix("W/") for etag in sent.get("HTTP_IF_NONE_MATCH", "").split(",")]
 
 
-JSON = "application/json"
 encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 """As a renderer would, without what it asks before: a poll is answered in one way."""
 
