@@ -326,7 +326,7 @@ CELERY_TASK_QUEUES = [
     Queue(name, Exchange("darkroom"), routing_key=name, queue_arguments=_queue_arguments)
     for name in ("images", "generate", "house", "deliver")
 ]
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {
         "task": "workflows.sweep",
         "schedule": SWEEP_SECONDS,

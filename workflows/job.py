@@ -34,7 +34,8 @@ class Outcome:
 class Job:
     """A claimed step of an upload. Nothing that it writes is seen before the runner commits the outcome."""
 
-    def __init__(self, upload: Upload, step: StepName, fence: int) -> None:
+    def __init__(self, upload: Upload, step: StepName, fence: int, ends_at: float) -> None:
+        """`ends_at`, on the monotonic clock, is when the step has had all the time that it may take."""
         self.upload = upload
         self.step = step
         self.fence = fence
@@ -43,10 +44,9 @@ class Job:
         """What ends the worker as soon as the step is recorded."""
         self._span = WORK[STAGE_OF[step]]
         self._reported_at = time.monotonic()
-        self._ends_at = time.monotonic() + settings.STEP_TIMEOUT.total_seconds()
+        self._ends_at = ends_at
 
     def seconds_left(self) -> float:
-        """Until the step has had all the time that it may take."""
         return self._ends_at - time.monotonic()
 
     def report(self, fraction: float) -> None:

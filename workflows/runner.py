@@ -4,7 +4,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -24,47 +24,75 @@ from workflows.pipeline import PIPELINE, hint
 
 logger = logging.getLogger(__name__)
 
+QUICK = 0.1
+"""Of the time of a step: what follows then has nine tenths of it, at least."""
 RENEW_AGAIN = 1.0
 """Seconds after which a lease that could not be renewed is tried again."""
 
 
 def run(step: StepName, upload_id: str, run_id: str) -> bool:
     """Do the step if it is to be had; whatever comes of it is in the record. False when it was not to be had."""
-    try:
-        return _run(step, upload_id, run_id)
-    except (SoftTimeLimitExceeded, SystemExit, KeyboardInterrupt):
-        _void_connection()
-        raise
+    upload = _run(step, upload_id, run_id, time.monotonic() + settings.STEP_TIMEOUT.total_seconds())
+    if upload and _is_done(upload, step):
+        hint(upload)
+    return upload is not None
 
 
-def _run(step: StepName, upload_id: str, run_id: str) -> bool:
+def run_on(step: StepName, upload_id: str, run_id: str, served: Container[str]) -> None:
+    """And go on with what follows, where that waits on one of the queues in `served`: a picture that was begun is
+    done before others are begun, and no message has to come for it.
+
+    Together they have the time of one step, for so long may a task run: only quick ones are gone on with.
+    """
+    began, limit = time.monotonic(), settings.STEP_TIMEOUT.total_seconds()
+    while (upload := _run(step, upload_id, run_id, began + limit)) and _is_done(upload, step) and upload.step:
+        step = upload.step
+        if PIPELINE[step].queue not in served or time.monotonic() - began > QUICK * limit:
+            hint(upload)
+            return
+
+
+def _run(step: StepName, upload_id: str, run_id: str, ends_at: float) -> Upload | None:
     upload = Upload(pk=upload_id)
     try:
         fence = upload.claim(step, settings.STEP_LEASE, run_id)
+        if fence is None:
+            return None
+        structlog.contextvars.bind_contextvars(step=step.value, attempt=upload.attempt)
+        _measured(Job(upload, step, fence, ends_at))
     except Upload.DoesNotExist:
-        return False
-    if fence is None:
-        return False
-    structlog.contextvars.bind_contextvars(attempt=upload.attempt)
-    job, began = Job(upload, step, fence), time.monotonic()
+        return None
+    except (SoftTimeLimitExceeded, SystemExit, KeyboardInterrupt):
+        _void_connection()
+        raise
+    return upload
+
+
+def _measured(job: Job) -> None:
+    upload, step, began = job.upload, job.step, time.monotonic()
     try:
         _work(job)
     except LeaseLost:
-        logger.info("%s %s: void, it is somebody else's now", upload_id, step)
+        logger.info("%s %s: void, it is somebody else's now", upload.pk, step)
         outcome = "void"
     else:
-        logger.info("%s %s: %s after %.1f s", upload_id, step, upload.stage, time.monotonic() - began)
+        logger.info("%s %s: %s after %.1f s", upload.pk, step, upload.stage, time.monotonic() - began)
         outcome = _outcome(upload, step)
     STEP_SECONDS.labels(step, outcome).observe(time.monotonic() - began)
     if job.exit:
+        if _is_done(upload, step):
+            hint(upload)
         raise job.exit
-    return True
+
+
+def _is_done(upload: Upload, step: StepName) -> bool:
+    return upload.stage not in {STAGE_OF[step], Stage.FAILED}
 
 
 def _outcome(upload: Upload, step: StepName) -> str:
-    if upload.stage == STAGE_OF[step]:
-        return "to be tried again"
-    return "failed" if upload.stage == Stage.FAILED else "completed"
+    if _is_done(upload, step):
+        return "completed"
+    return "failed" if upload.stage == Stage.FAILED else "to be tried again"
 
 
 def _work(job: Job) -> None:
@@ -94,8 +122,6 @@ def _work(job: Job) -> None:
     except Exception as error:
         logger.exception("%s of %s", job.step, job.upload.pk)
         _try_again(job, CodedError("INTERNAL", detail=f"{type(error).__name__}: {error}"))
-    else:
-        hint(job.upload)
 
 
 def _let_go(job: Job) -> None:
@@ -151,11 +177,11 @@ def _lease(job: Job) -> Iterator[None]:
 
 
 def _keep(job: Job, done: threading.Event) -> None:
-    lease, deadline = settings.STEP_LEASE, time.monotonic() + settings.STEP_TIMEOUT.total_seconds()
+    lease = settings.STEP_LEASE
     third = pause = lease.total_seconds() / 3
     try:
         while not done.wait(pause):
-            left = timedelta(seconds=deadline - time.monotonic())
+            left = timedelta(seconds=job.seconds_left())
             if left <= timedelta(0):
                 return
             pause = third if _renew(job, min(lease, left)) else min(third, RENEW_AGAIN)

@@ -18,22 +18,27 @@ _retaining = threading.Lock()
 
 @shared_task(name="workflows.validate", bind=True)
 def validate(task: Task[Any, Any], upload_id: str) -> None:
-    runner.run(StepName.VALIDATE, upload_id, str(task.request.id))
+    _run(task, StepName.VALIDATE, upload_id)
 
 
 @shared_task(name="workflows.generate", bind=True)
 def generate(task: Task[Any, Any], upload_id: str) -> None:
-    runner.run(StepName.GENERATE, upload_id, str(task.request.id))
+    _run(task, StepName.GENERATE, upload_id)
 
 
 @shared_task(name="workflows.store", bind=True)
 def store(task: Task[Any, Any], upload_id: str) -> None:
-    runner.run(StepName.STORE, upload_id, str(task.request.id))
+    _run(task, StepName.STORE, upload_id)
 
 
 @shared_task(name="workflows.watermark", bind=True)
 def watermark(task: Task[Any, Any], upload_id: str) -> None:
-    runner.run(StepName.WATERMARK, upload_id, str(task.request.id))
+    _run(task, StepName.WATERMARK, upload_id)
+
+
+def _run(task: Task[Any, Any], step: StepName, upload_id: str) -> None:
+    served = task.app.amqp.queues.consume_from  # of this worker
+    runner.run_on(step, upload_id, str(task.request.id), served)
 
 
 @shared_task(name="workflows.sweep")

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
@@ -45,7 +46,7 @@ def test_of_many_at_once_one_is_the_first(storage: str) -> None:
 
 def job(fence: int) -> Job:
     """An attempt of its own at the same upload's step."""
-    return Job(Upload(pk=UUID(int=7)), StepName.GENERATE, fence)
+    return Job(Upload(pk=UUID(int=7)), StepName.GENERATE, fence, time.monotonic() + 60)
 
 
 def test_what_an_attempt_kept_first_is_what_all_others_have(storage: str) -> None:

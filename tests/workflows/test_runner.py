@@ -1,6 +1,7 @@
 """Claim → work → commit, and every way in which a step can end. Steps are exchanged; all else is real."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -286,7 +287,8 @@ def test_a_lease_that_could_not_be_renewed_is_tried_again_soon(api: Api, setting
     upload = api.accepted()
     fence = upload.claim(StepName.VALIDATE, timedelta(0), "task")
     assert fence
-    job, pauses, away = Job(upload, StepName.VALIDATE, fence), Pauses(), [OperationalError("gone")]
+    job = Job(upload, StepName.VALIDATE, fence, time.monotonic() + 60)
+    pauses, away = Pauses(), [OperationalError("gone")]
 
     def once(execute: Callable[..., Any], *statement: Any) -> Any:
         if away:
