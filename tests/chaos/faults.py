@@ -13,7 +13,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -206,20 +206,30 @@ def _at_the_commit() -> None:
 
 
 def _at_the_end() -> None:
-    run, hand_back = runner.run, Upload.hand_back
+    run_step, run_on, hand_back = runner._run, runner.run_on, Upload.hand_back
+    chance = _chance()
 
-    def run_(step: StepName, upload_id: str, run_id: str) -> bool:
+    def run_step_(step: StepName, upload_id: str, *more: Any) -> Upload | None:
         try:
-            return run(step, upload_id, run_id)
+            return run_step(step, upload_id, *more)
         finally:
             journal("left", upload=upload_id, step=step)
+
+    def run_on_(step: StepName, upload_id: str, run_id: str, served: Container[str]) -> None:
+        """Every other time as if what follows were the work of other workers, who have to hear of it."""
+        run_on(step, upload_id, run_id, served if chance.random() < 0.5 else ())
 
     def hand_back_(self: Upload, *, fence: int) -> None:
         hand_back(self, fence=fence)
         journal("handed back", upload=self.pk, fence=fence)
 
-    _exchange(runner, "run", run_)
+    _exchange(runner, "_run", run_step_)
+    _exchange(runner, "run_on", run_on_)
     Upload.hand_back = hand_back_  # type: ignore[method-assign]
+
+
+def _chance() -> random.Random:
+    return random.Random(f"{os.environ['CHAOS_SEED']} {os.getpid()}")
 
 
 def _exchange(owner: Any, name: str, new: Any) -> Any:
@@ -252,7 +262,7 @@ def _at_the_hint() -> None:
 def _unreliable(real: Callable[[Upload], bool]) -> Callable[[Upload], bool]:
     """Hints are dropped, repeated and late; how often of ten, is for CHAOS_HINTS to say: three numbers."""
     dropped, repeated, late = map(int, os.environ.get("CHAOS_HINTS", "0 0 0").split())
-    chance = random.Random(f"{os.environ['CHAOS_SEED']} {os.getpid()}")
+    chance = _chance()
 
     def send(upload: Upload) -> bool:
         _no_transaction("hint")

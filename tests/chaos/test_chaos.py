@@ -31,11 +31,12 @@ IN_FLIGHT = 6
 
 def every_fault(seed: int) -> list[tuple[str, str, str]]:
     """Each boundary × each step × each way to break, in an order that is the seed's."""
-    boundaries = [
-        f"{what}.{when}" for what in ("claim", "work", "save", "commit", "hint") for when in ("before", "after")
-    ]
+    boundaries = [f"{what}.{when}" for what in ("claim", "work", "save", "commit") for when in ("before", "after")]
+    ways = ("child", "parent", "group", "stop", "term")
     faults = [
-        *itertools.product(boundaries, STEPS, ("child", "parent", "group", "stop", "term")),
+        *itertools.product(boundaries, STEPS, ways),
+        # Nothing is to be hinted after the last one.
+        *itertools.product(("hint.before", "hint.after"), STEPS[:-1], ways),
         *itertools.product(("commit.within",), STEPS, ("child", "parent", "group")),
         *itertools.product(("work.before", "save.after", "commit.before"), STEPS, ("quit",)),
         *itertools.product(("accept.before", "hint.before", "hint.after"), ["upload"], ("child", "group")),
