@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import F, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -36,7 +37,7 @@ from uploads.changelist import (
 )
 from uploads.errors import NotAllowed
 from uploads.models import Event, ProviderCall, Result, Session, Step, Upload
-from uploads.stages import Stage
+from uploads.stages import Stage, StepName
 from uploads.timeline import timeline
 
 MOST_EVENTS = 500
@@ -293,15 +294,17 @@ class UploadAdmin(ReadOnlyAdmin):
     @admin.display(description="")
     def thumbnail(self, upload: Upload) -> SafeString | str:
         result = _shown(upload)
-        return _image(result.thumbnail.url, "thumbnail") if result else ""
+        return _image(result.thumbnail.url, "thumbnail") if result else _none("thumbnail")
 
     @admin.display(description=_("Pictures: as it came, and as it became"))
     def pictures(self, upload: Upload) -> SafeString | str:
         if upload.files_purged_at:
             return gettext("The files are gone.")
-        result = _shown(upload)
+        result, cleaned = _shown(upload), _cleaned(upload)
+        missing = _none("preview", gettext("Not checked yet."))
+        came = _image(default_storage.url(cleaned), "preview") if cleaned else missing
         became = _image(result.preview.url, "preview") if result and result.preview else ""
-        return format_html("{} {}", _image(upload.original.url, "preview"), became)
+        return format_html("{} {}", came, became)
 
     @admin.display(description=_("to scale, from acceptance"))
     def timeline(self, upload: Upload) -> SafeString:
@@ -361,6 +364,19 @@ def _clock(time: datetime | None) -> str:
 
 def _shown(upload: Upload) -> Result | None:
     return None if upload.files_purged_at else getattr(upload, "result", None)
+
+
+def _cleaned(upload: Upload) -> str | None:
+    """The picture that came, as `validate` hands it on: decoded and written anew, so that nothing else is in it.
+
+    The file as it was sent has no link anywhere: whatever is in it, a GPS position too, is the sender's.
+    """
+    outputs = upload.steps.filter(name=StepName.VALIDATE).values_list("output__work", flat=True)
+    return outputs.first()
+
+
+def _none(kind: str, words: str = "") -> SafeString:
+    return format_html('<span class="darkroom-{} darkroom-none">{}</span>', kind, words)
 
 
 def _image(url: str, kind: str) -> SafeString:

@@ -3,7 +3,9 @@
 import html
 import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -11,10 +13,13 @@ from django.contrib.auth.models import Permission, User
 from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from PIL import Image
 
+from tests import pictures
 from tests.api import Api
 from uploads import admin as uploads_admin
 from uploads.models import Upload
+from uploads.storage import in_link
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/uploads/upload/"
@@ -75,6 +80,39 @@ def test_a_record_shows_steps_and_events_in_order_and_the_detail_of_an_error(api
     assert f"/admin/status/webhookdelivery/?q={upload.pk}" in shown
     Upload.objects.filter(pk=upload.pk).update(error_detail="for admins only")
     assert "for admins only" in page(admin, f"{LIST}{upload.pk}/change/")
+
+
+def shown_files(shown: str) -> dict[str, str]:
+    """The addresses of all pictures that the page shows or links to, by the names of their files."""
+    links = re.findall(r'"http://127\.0\.0\.1:8000(/media/[^"]+)"', html.unescape(shown))
+    return {in_link(unquote(link.removeprefix("/media/")))[0]: link for link in links}
+
+
+def test_no_page_leads_to_the_file_as_it_was_sent(api: Api, admin: Client) -> None:
+    upload = api.finished(pictures.with_everything("JPEG"))
+    for path in ("", "uploads/upload/", f"uploads/upload/{upload.pk}/change/", "uploads/session/", "admin/logentry/"):
+        shown = page(admin, f"/admin/{path}")
+        assert str(upload.original.name) not in {*shown_files(shown)}
+        assert str(upload.original.name) not in shown
+    work = upload.steps.get(name="validate").output["work"]
+    files = shown_files(page(admin, f"{LIST}{upload.pk}/change/"))
+    assert {work, upload.result.preview.name} <= {*files}
+    for link in files.values():
+        data = b"".join(admin.get(link).streaming_content)
+        assert pictures.GPS_POSITION not in data
+        with Image.open(BytesIO(data)) as picture:
+            assert not picture.getexif()
+            assert picture.size == pictures.quarters().size
+
+
+def test_before_a_picture_is_checked_none_is_shown(api: Api, admin: Client) -> None:
+    torn = pictures.encoded(pictures.landscape(), "JPEG")
+    waiting, refused = api.accepted(), api.finished(torn[: len(torn) // 2])
+    assert refused.error_code == "UNREADABLE_IMAGE"
+    for upload in (waiting, refused):
+        shown = page(admin, f"{LIST}{upload.pk}/change/")
+        assert shown_files(shown) == {}
+        assert "Not checked yet." in shown
 
 
 def test_records_are_read_only(api: Api, admin: Client) -> None:
