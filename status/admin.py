@@ -5,6 +5,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -101,9 +102,8 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
         words = "What was waiting when it was disabled goes out; what happened since does not."
         if answer := _asks(self, request, endpoints, "enable", words):
             return answer
-        for endpoint in endpoints:
-            endpoint.enable()
-        self._done(request, endpoints, "Enabled")
+        with transaction.atomic():
+            self._done(request, [endpoint for endpoint in endpoints if endpoint.enable()], "Enabled")
         hint_deliveries()
         return None
 
@@ -112,9 +112,9 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
         words = "Nothing is sent any more. What happens until it is enabled again, it never hears of."
         if answer := _asks(self, request, endpoints, "disable", words):
             return answer
-        for endpoint in endpoints:
-            endpoint.disable(f"By {request.user.get_username()}.")
-        self._done(request, endpoints, "Disabled")
+        reason = f"By {request.user.get_username()}."
+        with transaction.atomic():
+            self._done(request, [endpoint for endpoint in endpoints if endpoint.disable(reason)], "Disabled")
         return None
 
     @admin.action(description="Rotate the secret", permissions=["change"])
@@ -127,8 +127,9 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
         if answer := _asks(self, request, endpoints, "rotate", words):
             return answer
         endpoint = endpoints[0]
-        endpoint.rotate()
-        self._done(request, [endpoint], "Secret rotated")
+        with transaction.atomic():
+            endpoint.rotate()
+            self._done(request, [endpoint], "Secret rotated")
         return self._shows_secret(request, endpoint)
 
     @admin.action(description="Send a test", permissions=["change"])
@@ -144,14 +145,16 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
         ]
         if not tests:
             return None
-        WebhookDelivery.objects.bulk_create(tests)
-        self._done(request, enabled, "Test sent")
+        with transaction.atomic():
+            WebhookDelivery.objects.bulk_create(tests)
+            self._done(request, enabled, "Test sent")
         hint_deliveries()
         return HttpResponseRedirect(reverse("admin:status_webhookdelivery_changelist"))
 
-    def _done(self, request: HttpRequest, endpoints: Any, words: str) -> None:
+    def _done(self, request: HttpRequest, endpoints: list[WebhookEndpoint], words: str) -> None:
+        """Written down in the transaction of what was done; only what was."""
         LogEntry.objects.log_actions(request.user.pk or 0, endpoints, CHANGE, words)
-        self.message_user(request, f"{words}: {len(endpoints)}.", messages.SUCCESS)
+        self.message_user(request, f"{words}: {len(endpoints)}.", messages.SUCCESS if endpoints else messages.WARNING)
 
     @admin.display(description="endpoint", ordering="url")
     def name(self, endpoint: WebhookEndpoint) -> str:
@@ -234,10 +237,11 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
             return answer
         count = refused = 0
         for chosen in _in_batches(deliveries):
-            replayed = list(chosen.to_enabled())
-            refused += len(chosen) - len(replayed)
-            count += WebhookDelivery.objects.filter(pk__in=[each.pk for each in replayed]).replay()
-            LogEntry.objects.log_actions(request.user.pk or 0, replayed, CHANGE, "Replayed")
+            with transaction.atomic():
+                replayed = list(chosen.to_enabled().select_for_update(of=("self",)))
+                refused += len(chosen) - len(replayed)
+                count += WebhookDelivery.objects.filter(pk__in=[each.pk for each in replayed]).replay()
+                LogEntry.objects.log_actions(request.user.pk or 0, replayed, CHANGE, "Replayed")
         if refused:
             words = f"Not replayed: {refused}. Their endpoint is disabled, and is sent nothing: enable it first."
             self.message_user(request, words, messages.WARNING)

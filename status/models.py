@@ -95,11 +95,10 @@ class WebhookEndpoint(models.Model):
         self.previous_until = timezone.now() + ROTATION
         self.save(update_fields=["salt", "previous_salt", "previous_until"])
 
-    def enable(self) -> None:
-        """What was waiting goes out."""
-        WebhookEndpoint.objects.filter(pk=self.pk).update(
-            disabled_at=None, disabled_reason="", failing_since=None, resting_until=None
-        )
+    def enable(self) -> bool:
+        """What was waiting goes out; False when it was enabled already."""
+        disabled = WebhookEndpoint.objects.filter(pk=self.pk, disabled_at__isnull=False)
+        return bool(disabled.update(disabled_at=None, disabled_reason="", failing_since=None, resting_until=None))
 
     def hear(self, answers: Sequence[Answer]) -> None:
         """Take note of what attempts came to, in the order of their ends, if that is news.

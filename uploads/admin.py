@@ -14,6 +14,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import format_lazy
@@ -39,6 +40,7 @@ from uploads.errors import NotAllowed
 from uploads.models import Event, ProviderCall, Result, Session, Step, Upload
 from uploads.stages import Stage, StepName
 from uploads.timeline import timeline
+from uploads.transitions import is_retryable
 
 MOST_EVENTS = 500
 """Shown of one job; one that logs without end has many more."""
@@ -149,28 +151,62 @@ class ResultInline(admin.StackedInline):
 class Operation(NamedTuple):
     written: str
     """In the audit log, in its language: whoever reads it later may speak another."""
-    rule: Callable[[Upload], None]
+    meaning: Promise
+    """Told before it is done."""
+    rule: Callable[[Upload], bool | None]
+    """False when there was nothing to do."""
     is_of_use: Callable[[Upload], bool]
     """Whether the page of a record offers it; the rule decides."""
 
 
+def _may_be_tried_again(upload: Upload) -> bool:
+    gone = upload.deleted_at or upload.has_expired(timezone.now())
+    return upload.stage == Stage.FAILED and not gone and is_retryable(upload.error_code)
+
+
+def _is_locked(upload: Upload) -> bool:
+    result = _shown(upload)
+    return upload.stage == Stage.COMPLETE and result is not None and result.unlocked_at is None
+
+
 OPERATIONS = {
-    "retry": Operation("Retry", Upload.retry, lambda upload: upload.stage == Stage.FAILED and not upload.deleted_at),
-    "cancel": Operation("Cancel", Upload.cancel, lambda upload: not upload.is_terminal),
-    "unlock": Operation("Unlock the full picture", Upload.unlock, lambda upload: _is_locked(_shown(upload))),
-    "discard": Operation("Delete", Upload.discard, lambda upload: not upload.deleted_at),
+    "retry": Operation(
+        "Retry",
+        _("It goes on from the step that failed, what is done is kept."),
+        Upload.retry,
+        _may_be_tried_again,
+    ),
+    "cancel": Operation(
+        "Cancel",
+        _("It ends now, as failed; it can be tried again later."),
+        Upload.cancel,
+        lambda upload: not upload.is_terminal,
+    ),
+    "unlock": Operation(
+        "Unlock the full picture",
+        _("Whoever sent it may then download it in full size and without the watermark."),
+        Upload.unlock,
+        _is_locked,
+    ),
+    "discard": Operation(
+        "Delete",
+        _("Whoever sent it finds it no more, and its pictures go for good. If it still runs, it is cancelled."),
+        Upload.discard,
+        lambda upload: not upload.deleted_at,
+    ),
 }
 
 
-def _is_locked(result: Result | None) -> bool:
-    return result is not None and result.unlocked_at is None
+def _do(request: HttpRequest, upload: Upload, operation: Operation) -> bool:
+    """Both or neither: nothing is done that is not written down, and nothing written down that was not done.
 
-
-def _do(request: HttpRequest, upload: Upload, operation: Operation) -> None:
-    """Both or neither: nothing is done that is not written down, whatever becomes of those after it."""
+    False when there was nothing to do.
+    """
     with transaction.atomic():
-        operation.rule(upload)
+        if operation.rule(upload) is False:
+            return False
         LogEntry.objects.log_actions(request.user.pk or 0, [upload], CHANGE, operation.written)
+    return True
 
 
 def _record(uploads: list[Upload]) -> str | None:
@@ -265,6 +301,7 @@ class UploadAdmin(ReadOnlyAdmin):
         if "confirmed" not in request.POST:
             context = self.admin_site.each_context(request) | {
                 "title": f"{description}?",
+                "meaning": OPERATIONS[action].meaning,
                 "action": action,
                 "uploads": chosen[:MOST_AT_ONCE],
                 "most": MOST_AT_ONCE if len(chosen) > MOST_AT_ONCE else 0,
@@ -273,17 +310,20 @@ class UploadAdmin(ReadOnlyAdmin):
                 "back": record or request.get_full_path(),
             }
             return TemplateResponse(request, "admin/uploads/confirm.html", context)
-        done, refused = 0, []
+        done, idle, refused = 0, 0, []
         for upload in chosen[:MOST_AT_ONCE]:
             try:
-                _do(request, upload, OPERATIONS[action])
+                changed = _do(request, upload, OPERATIONS[action])
             except NotAllowed as error:
                 refused.append(f"{upload}: {gettext(error.message)}")
             else:
-                done += 1
+                done, idle = done + changed, idle + (not changed)
         if done:
             told = gettext("%(action)s: %(number)d done.") % {"action": description, "number": done}
             self.message_user(request, told, messages.SUCCESS)
+        if idle or not chosen:
+            told = gettext("%(action)s: nothing to do for %(number)d.") % {"action": description, "number": idle}
+            self.message_user(request, told, messages.WARNING)
         for sentence in refused[:MOST_REFUSALS]:
             self.message_user(request, sentence, messages.WARNING)
         if len(refused) > MOST_REFUSALS:

@@ -18,6 +18,7 @@ from PIL import Image
 from tests import pictures
 from tests.api import Api
 from uploads import admin as uploads_admin
+from uploads.errors import CodedError
 from uploads.models import Upload
 from uploads.storage import in_link
 
@@ -190,6 +191,23 @@ def test_what_was_done_is_written_down_also_when_the_next_one_cannot_be_done(api
     second.refresh_from_db()
     assert (first.error_code, second.error_code) == ("CANCELED", "")
     assert [entry.object_id for entry in LogEntry.objects.all()] == [str(first.pk)]
+
+
+def test_what_was_so_already_is_not_written_down_again(api: Api, admin: Client) -> None:
+    upload = api.finished()
+    for action in ("unlock", "discard"):
+        assert "1 done." in act(admin, action, upload, confirmed="yes")
+        assert "nothing to do for 1." in act(admin, action, upload, confirmed="yes")
+    Upload.objects.all().delete()
+    assert "nothing to do for 0." in act(admin, "discard", upload, confirmed="yes")
+    written = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+    assert list(written) == ["Unlock the full picture", "Delete"]
+
+
+def test_a_record_offers_no_retry_that_would_be_refused(api: Api, admin: Client) -> None:
+    upload = api.accepted()
+    upload.fail(CodedError("CONTENT_BLOCKED"))
+    assert offered(page(admin, f"{LIST}{upload.pk}/change/")) == ["discard"]
 
 
 def test_the_question_names_each_upload_and_its_id(api: Api, admin: Client) -> None:

@@ -2,12 +2,13 @@
 
 import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -123,6 +124,38 @@ def test_disabling_and_enabling_are_seen_with_their_reason(admin: Client, hook: 
     deliverer.deliver()
     assert "It answered 410: it wants no more messages." in page(admin, ENDPOINTS)
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == ["Disabled", "Enabled"]
+
+
+def lose_the_log(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+    if 'INSERT INTO "django_admin_log"' in sql:
+        raise OperationalError("gone")
+    return execute(sql, params, many, context)
+
+
+@pytest.mark.parametrize("action", ["enable", "disable", "rotate", "send_test", "replay"])
+def test_what_cannot_be_written_down_is_not_done(admin: Client, hook: Receiver, action: str) -> None:
+    endpoint = WebhookEndpoint.objects.create(url=hook.url)
+    happens()
+    WebhookDelivery.objects.update(status=WebhookDelivery.DEAD)
+    if action == "enable":
+        endpoint.disable("for a test")
+    rows = WebhookDelivery.objects.all() if action == "replay" else [endpoint]
+    data = {"action": action, "_selected_action": [row.pk for row in rows], "confirmed": "yes"}
+    before = list(WebhookEndpoint.objects.values()), list(WebhookDelivery.objects.values())
+    admin.raise_request_exception = False
+    with connection.execute_wrapper(lose_the_log):
+        answer = admin.post(DELIVERIES if action == "replay" else ENDPOINTS, data)
+    assert answer.status_code == 503
+    assert (list(WebhookEndpoint.objects.values()), list(WebhookDelivery.objects.values())) == before
+    assert not LogEntry.objects.exists()
+
+
+def test_what_was_so_already_is_not_written_down(admin: Client, hook: Receiver) -> None:
+    endpoint = WebhookEndpoint.objects.create(url=hook.url)
+    assert "Enabled: 0." in act(admin, ENDPOINTS, "enable", endpoint, confirmed="yes")
+    endpoint.disable("for a test")
+    assert "Disabled: 0." in act(admin, ENDPOINTS, "disable", endpoint, confirmed="yes")
+    assert not LogEntry.objects.exists()
 
 
 def test_what_is_replayed_is_sent_again_as_it_was(admin: Client, hook: Receiver) -> None:

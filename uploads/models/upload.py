@@ -241,15 +241,21 @@ class Upload(models.Model):
 
         self._change(decide)
 
-    def unlock(self) -> None:
-        """Let the session have the full picture. Raises `NotAllowed("NOT_FINISHED")` while there is none."""
-        unlocked = Result.objects.filter(upload=self, upload__stage=Stage.COMPLETE)
-        if not unlocked.update(unlocked_at=Now()):
-            raise NotAllowed("NOT_FINISHED")
+    def unlock(self) -> bool:
+        """Let the session have the full picture; False when it may already.
 
-    def discard(self) -> None:
-        """Hide the job for good; files and row follow once no worker can still be writing."""
-        self._change(transitions.discard)
+        Raises `NotAllowed("NOT_FINISHED")` while there is none.
+        """
+        results = Result.objects.filter(upload=self, upload__stage=Stage.COMPLETE)
+        if results.filter(unlocked_at=None).update(unlocked_at=Now()):
+            return True
+        if not results.exists():
+            raise NotAllowed("NOT_FINISHED")
+        return False
+
+    def discard(self) -> bool:
+        """Hide the job for good; files and row follow once no worker can still be writing. False when it is hidden."""
+        return self._change(transitions.discard) is not None
 
     # What the runner may do
 
