@@ -353,7 +353,7 @@ def media(request: HttpRequest, link: str) -> HttpResponseBase:
     response = FileResponse(file, as_attachment=to_keep, content_type=kind, filename=filename)
     response["X-Content-Type-Options"] = "nosniff"
     # Of style, what a browser's own page around a picture is made of; nothing of ours has any.
-    response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
     patch_cache_control(response, private=True, max_age=settings.RESULT_LINK_SECONDS)
     return response
 

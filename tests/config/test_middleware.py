@@ -5,7 +5,18 @@ from django.test import Client
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "address", ["/", "/jobs/any", "/admin/login/", "/api/nothing", "/nowhere", "/static/admin/css/base.css"]
+    "address",
+    [
+        "/",
+        "/jobs/any",
+        "/admin/login/",
+        "/api/docs",
+        "/api/schema",
+        "/api/nothing",
+        "/media/nothing",
+        "/nowhere",
+        "/static/admin/css/base.css",
+    ],
 )
 def test_nothing_inline_and_nothing_from_elsewhere(address: str) -> None:
     response = Client().get(address)
@@ -54,4 +65,5 @@ def test_nobody_is_served_by_another_name() -> None:
     for address in ("/", "/api/jobs"):
         response = Client().get(address, headers={"host": "elsewhere.example"})
         assert response.status_code == 400
+        assert "default-src 'self'" in response["Content-Security-Policy"]
         assert response["X-Content-Type-Options"] == "nosniff"

@@ -38,7 +38,7 @@ def test_a_link_shows_one_picture_and_nothing_else_about_it(api: Api) -> None:
     assert response.status_code == 200
     assert response["Content-Type"] == "image/webp"
     assert response["X-Content-Type-Options"] == "nosniff"
-    assert response["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert response["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
     assert response["Content-Disposition"].startswith("inline; filename=")
     response.close()
     for other in (link[:-1], link[:-2] + "xx", "/media/", f"/media/{upload.pk}", f"/media/{upload.original.name}"):

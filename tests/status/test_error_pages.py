@@ -41,6 +41,8 @@ def test_json_below_api_and_a_page_elsewhere(client: Client, address: str, statu
     assert json.json()["error"]["code"] == code
     assert "<h1>" in page.content.decode()
     for response in (json, page):
+        assert "default-src 'self'" in response["Content-Security-Policy"]
+        assert response["X-Content-Type-Options"] == "nosniff"
         assert ("Retry-After" in response) is (status == 503)
         for inside in (b"secret", b"10.1.2.3", b"Traceback", b"RuntimeError"):
             assert inside not in response.content
