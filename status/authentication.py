@@ -22,7 +22,7 @@ from uploads.models import Session, Upload, hash_token
 
 _NEVER_TOLD = {
     "original", "sha256", "idempotency_key", "webhook_url", "error_detail",
-    "fence", "lease_until", "due_at", "hinted_at", "deadline_at", "deleted_at",
+    "fence", "lease_until", "hinted_at", "deadline_at", "deleted_at",
 }  # fmt: skip
 _COLUMNS = [field.attname for field in Upload._meta.concrete_fields if field.name not in _NEVER_TOLD]
 _BEFORE = ("job__result__id", "position")

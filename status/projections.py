@@ -70,6 +70,7 @@ def status_document(upload: Upload, now: datetime) -> Json:
         "run": upload.run,
         "estimatedCompletionAt": timestamp(upload.estimated_completion_at),
         "estimatedRemainingSeconds": remaining_seconds(upload, now),
+        "retryInSeconds": retry_in_seconds(upload, now),
         "queuePosition": upload.queue_position,
         "costUsd": float(upload.cost_usd),
         "eventCount": upload.event_count,
@@ -91,6 +92,13 @@ def remaining_seconds(upload: Upload, now: datetime) -> int | None:
     if upload.estimated_completion_at is None or upload.is_terminal:
         return None
     return max(0, math.ceil((upload.estimated_completion_at - now).total_seconds()))
+
+
+def retry_in_seconds(upload: Upload, now: datetime) -> int | None:
+    """While a step that did not succeed waits to be tried again: only then is a job due after its latest change."""
+    if upload.is_terminal or upload.due_at <= upload.updated_at:
+        return None
+    return max(0, math.ceil((upload.due_at - now).total_seconds()))
 
 
 def event_document(event: Event) -> Json:

@@ -146,6 +146,7 @@ _STATUS: Json = {
     "run": whole("One more with each retry of a failed job.", least=1),
     "estimatedCompletionAt": nullable(TIME, "Null when nothing is known."),
     "estimatedRemainingSeconds": nullable(whole(), "When this was answered: count down until the next answer."),
+    "retryInSeconds": nullable(whole(), "Only while a step waits to be tried again; when this was answered."),
     "queuePosition": nullable(whole("", least=1, maximum=100), "Only while pending: 1 is next, 100 is that or more."),
     "costUsd": MONEY,
     "eventCount": whole("The `id` of the latest event."),

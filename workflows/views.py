@@ -13,6 +13,7 @@ from status.authentication import session_of, upload_of
 from status.projections import accepted_document
 from status.views import retry_after
 from status.webhooks import session_secret
+from uploads import formats
 from uploads.errors import CodedError, Rejected
 from uploads.intake import Received, receive, too_large
 from uploads.models import Session
@@ -137,6 +138,7 @@ def upload_page(request: HttpRequest) -> HttpResponse:
         {
             "upload_max_bytes": settings.UPLOAD_MAX_BYTES,
             "upload_max_pixels": settings.UPLOAD_MAX_PIXELS,
+            "upload_max_webp_pixels": int(settings.UPLOAD_MAX_PIXELS * formats.WEBP.share),
             "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif",
         },
     )

@@ -10,7 +10,7 @@ import { develop, showOriginal, showPreview } from './picture.js';
 import { storedToken } from './session.js';
 import { showInTab } from './tab.js';
 import { backoff, useStatus } from './use-status.js';
-import { errorWords, percent, remaining, stageWords, word } from './words.js';
+import { duration, errorWords, percent, remaining, stageWords, word } from './words.js';
 
 const MOST_TRIES = 10;
 const WHILE_HIDDEN = 30_000; // the tab's title and icon are all that is seen then
@@ -72,7 +72,13 @@ function showDetail(state, job, error) {
   else showOutlook(detail, job);
 }
 
-function showOutlook(detail, { status, queuePosition, estimatedRemainingSeconds: seconds }) {
+function showOutlook(detail, { status, queuePosition, retryInSeconds: pause, estimatedRemainingSeconds: seconds }) {
+  if (typeof pause === 'number') {
+    endCount = countDown(pause, (left) => {
+      detail.textContent = left > 0 ? word('time.pause', { time: duration(left) }) : word('time.again');
+    });
+    return;
+  }
   const queue = status === 'pending' ? queueWords(queuePosition) : '';
   detail.textContent = queue;
   if (typeof seconds !== 'number') return;

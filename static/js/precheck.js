@@ -16,10 +16,22 @@ export function looksLikePicture(head) {
     text.startsWith('\xff\xd8\xff') || // JPEG
     text.startsWith('\x89PNG\r\n\x1a\n') ||
     /^GIF8[79]a/.test(text) ||
-    /^RIFF[^]{4}WEBP/.test(text) ||
+    isWebp(text) ||
     (text.slice(4, 8) === 'ftyp' && brands(head, text).some((brand) => BRANDS.has(brand)))
   );
 }
+
+/**
+ * @param {Blob} file
+ * @param {{ maxPixels: number, maxWebpPixels: number }} limits
+ * @returns {Promise<number>} how many pixels the server takes of a file of this kind
+ */
+export async function mostPixels(file, { maxPixels, maxWebpPixels }) {
+  const head = new Uint8Array(await file.slice(0, 12).arrayBuffer());
+  return isWebp(String.fromCharCode(...head)) ? maxWebpPixels : maxPixels;
+}
+
+const isWebp = (text) => /^RIFF[^]{4}WEBP/.test(text);
 
 /** The main brand, and those that the file says it is compatible with (ISO 14496-12). */
 function brands(head, text) {

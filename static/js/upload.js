@@ -7,7 +7,7 @@ import { countDown } from './countdown.js';
 import { jobState } from './job-state.js';
 import { offerToForget, showMyPictures } from './my-pictures.js';
 import { keepOriginal, look } from './originals.js';
-import { refusal } from './precheck.js';
+import { mostPixels, refusal } from './precheck.js';
 import { newKey, recall, send } from './sending.js';
 import { storedToken } from './session.js';
 import { duration, errorWords, fileSize, percent, word } from './words.js';
@@ -17,7 +17,11 @@ const AT_ONCE = 2;
 const page = document.getElementById('send');
 const sendingList = document.getElementById('sending');
 const announcer = document.getElementById('announcer');
-const limits = { maxBytes: Number(page.dataset.maxBytes), maxPixels: Number(page.dataset.maxPixels) };
+const limits = {
+  maxBytes: Number(page.dataset.maxBytes),
+  maxPixels: Number(page.dataset.maxPixels),
+  maxWebpPixels: Number(page.dataset.maxWebpPixels),
+};
 
 const waiting = [];
 const followed = [];
@@ -65,9 +69,14 @@ async function delivered(picture, signal) {
 async function objection(picture) {
   const code = await refusal(picture.file, limits);
   if (code) return code;
-  picture.seen ??= await look(picture.file, limits.maxPixels);
+  const most = await mostPixels(picture.file, limits);
+  picture.seen ??= await look(picture.file, most);
   if (!picture.seen) return null;
-  if (picture.seen.width * picture.seen.height > limits.maxPixels) return 'IMAGE_TOO_LARGE';
+  const { width, height } = picture.seen;
+  if (width * height > most) {
+    picture.over = { width, height, millions: most / 1e6 };
+    return 'IMAGE_TOO_LARGE';
+  }
   if (picture.seen.small) picture.frame.picture(URL.createObjectURL(picture.seen.small));
   return null;
 }
@@ -140,12 +149,8 @@ function letGo() {
   }
 }
 
-function refused({ file, frame }, error) {
-  const values = {
-    size: fileSize(file.size),
-    limit: fileSize(limits.maxBytes),
-    megapixels: Math.floor(limits.maxPixels / 1e6),
-  };
+function refused({ file, frame, over }, error) {
+  const values = { size: fileSize(file.size), limit: fileSize(limits.maxBytes), ...over };
   const says = errorWords(error, values);
   frame.show({ state: 'refused', says, actions: error.retryable ? ['again', 'remove'] : ['remove'] });
   announce(frame, says);

@@ -66,6 +66,7 @@
  * @property {number} maxAttempts
  * @property {?string} estimatedCompletionAt
  * @property {?number} estimatedRemainingSeconds
+ * @property {?number} retryInSeconds only while a step waits to be tried again
  * @property {?number} queuePosition
  * @property {number} costUsd
  * @property {number} eventCount

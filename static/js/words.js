@@ -49,7 +49,8 @@ export function percent(fraction) {
 export function fileSize(bytes) {
   const megabytes = bytes / 1024 / 1024;
   const unit = megabytes >= 0.1 ? 'megabyte' : 'kilobyte';
-  const amount = unit === 'megabyte' ? megabytes : bytes / 1024;
+  // Rounded up, so that what is above a limit is never said to be at it.
+  const amount = Math.ceil((unit === 'megabyte' ? megabytes : bytes / 1024) * 10) / 10;
   return measured(amount, unit, { unitDisplay: 'short', maximumFractionDigits: 1 });
 }
 

@@ -41,5 +41,19 @@ def fail(darkroom: Installation, job: str, code: str) -> None:
         "from uploads.models import Upload; from uploads.errors import CodedError;"
         f"Upload.objects.get(pk='{job}').fail(CodedError('{code}'))"
     )
+    _run(darkroom, script)
+
+
+def try_again(darkroom: Installation, job: str, code: str, seconds: int) -> None:
+    """As the runner does it when the claimed step may succeed later."""
+    script = (
+        "from datetime import timedelta; from uploads.models import Upload; from uploads.errors import CodedError;"
+        f"upload = Upload.objects.get(pk='{job}');"
+        f"upload.try_again(CodedError('{code}'), timedelta(seconds={seconds}), fence=upload.fence)"
+    )
+    _run(darkroom, script)
+
+
+def _run(darkroom: Installation, script: str) -> None:
     done = manage(darkroom, "shell", "-c", script)
     assert done.returncode == 0, done.stderr

@@ -1,9 +1,11 @@
 """When it goes wrong, the page says what, and what to do next."""
 
+import re
+
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.operator import fail
+from tests.browser.operator import fail, try_again
 from tests.browser.visitor import File, Visitor
 from tests.processes.installation import Installation
 from tests.processes.standstill import half_drawn
@@ -26,6 +28,19 @@ def test_a_failed_job_goes_on_from_where_it_was(darkroom: Installation, visitor:
     visitor.expect_completed()
     assert visitor.status()["run"] == 2
     assert visitor.progress == sorted(visitor.progress)
+
+
+def test_a_step_that_is_tried_again_says_when(darkroom: Installation, visitor: Visitor, large_photo: File) -> None:
+    with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status) as job:
+        try_again(darkroom, job, "GENERATOR_BUSY", seconds=40)
+        expect(visitor.part("detail")).to_have_text(
+            re.compile(r"^This step has not worked yet\. It is tried again in [1-4]\d seconds\.$")
+        )
+        expect(visitor.part("headline")).to_have_text("Developing")
+        visitor.page.reload()
+        expect(visitor.part("detail")).to_contain_text("It is tried again in")
+        visitor.page.get_by_role("button", name="Stop").click()
+        visitor.expect_state("cancelled")
 
 
 def test_a_picture_that_the_model_declines_cannot_be_tried_again(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { looksLikePicture, refusal } from '../../static/js/precheck.js';
+import { looksLikePicture, mostPixels, refusal } from '../../static/js/precheck.js';
 
 const bytes = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
 const limits = { maxBytes: 1000 };
@@ -40,6 +40,12 @@ test('an empty file is refused, and one above the limit, not one at it', async (
   const jpeg = (size) => new Blob([bytes('\xff\xd8\xff'), new Uint8Array(size - 3)]);
   assert.equal(await refusal(jpeg(1001), limits), 'FILE_TOO_LARGE');
   assert.equal(await refusal(jpeg(1000), limits), null);
+});
+
+test('of a WebP fewer pixels are taken, whatever it is called', async () => {
+  const most = { maxPixels: 50, maxWebpPixels: 25 };
+  assert.equal(await mostPixels(new File([bytes('RIFF\x0a\x01\n\0WEBPVP8 ')], 'holiday.jpg'), most), 25);
+  assert.equal(await mostPixels(new File([bytes('\xff\xd8\xff\xe0')], 'holiday.webp'), most), 50);
 });
 
 test('a folder, which cannot be read, is refused', async () => {

@@ -38,9 +38,10 @@ test('what is left is said in steps that do not flicker', () => {
   assert.equal(remaining(200), 'About 3 minutes left');
 });
 
-test('sizes are said in the unit that suits', () => {
+test('sizes are said in the unit that suits, rounded up', () => {
   assert.equal(fileSize(20 * 1024 * 1024), '20 MB');
-  assert.equal(fileSize(3000), '2.9 kB');
+  assert.equal(fileSize(20 * 1024 * 1024 + 1), '20.1 MB');
+  assert.equal(fileSize(3000), '3 kB');
 });
 
 test('an error is said in our words, else in the server’s, else in general', () => {

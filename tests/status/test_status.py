@@ -1,12 +1,14 @@
 """GET /api/status/{jobId}."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tests.api import Api
+from uploads.errors import CodedError
 from uploads.models import Upload
 from uploads.stages import Stage, StepName
 from workflows import runner
@@ -40,6 +42,7 @@ def test_a_pending_job(api: Api) -> None:
         "run": 1,
         "estimatedCompletionAt": response.json()["estimatedCompletionAt"],
         "estimatedRemainingSeconds": response.json()["estimatedRemainingSeconds"],
+        "retryInSeconds": None,
         "queuePosition": 1,
         "costUsd": 0.0,
         "eventCount": 1,
@@ -84,6 +87,19 @@ def test_a_failed_job_says_why_and_keeps_its_progress(api: Api) -> None:
         "retryable": True,
         "step": "generate",
     }
+
+
+def test_a_step_that_waits_to_be_tried_again_says_for_how_long(api: Api) -> None:
+    upload = api.accepted()
+    fence = upload.claim(StepName.VALIDATE, timedelta(seconds=30), "task")
+    assert fence
+    assert status(api, upload)["retryInSeconds"] is None
+    upload.try_again(CodedError("STORAGE_UNAVAILABLE"), timedelta(seconds=40), fence=fence)
+    assert status(api, upload)["retryInSeconds"] in {39, 40}
+    Upload.objects.filter(pk=upload.pk).update(due_at=Now(), updated_at=Now() - timedelta(seconds=40))
+    assert status(api, upload)["retryInSeconds"] == 0
+    upload.cancel()
+    assert status(api, upload)["retryInSeconds"] is None
 
 
 def test_times_are_utc_to_the_millisecond(api: Api) -> None:
