@@ -143,6 +143,7 @@ class ProviderCallInline(ReadOnlyInline):
 
 class ResultInline(admin.StackedInline):
     model = Result
+    extra = 0
     can_delete = False
     has_add_permission = has_change_permission = ReadOnlyInline.has_add_permission
     fields = ("full", "preview", "thumbnail", "width", "height", "model", "prompt_version", "unlocked_at")

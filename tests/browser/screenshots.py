@@ -19,8 +19,9 @@ from playwright.sync_api import Browser, Route, expect
 
 from tests import pictures
 from tests.browser.browser import chromium
-from tests.browser.operator import fail, log_in, with_account
+from tests.browser.operator import fail, log_in, manage, try_again, with_account
 from tests.browser.scene import lake
+from tests.browser.test_deliveries import MADE
 from tests.browser.visitor import File, Visitor
 from tests.processes.installation import Installation, installation, wait_for
 from tests.processes.standstill import half_drawn, standstill
@@ -62,7 +63,7 @@ def main() -> None:
     photo = _photo(Path(sys.argv[2])) if len(sys.argv) == 3 else _scene()
     with _darkroom() as darkroom, chromium() as browser:
         for states in (_sending, _watching, _ending, _others, _operating):
-            visitor = Visitor(darkroom, browser.new_context(device_scale_factor=2))
+            visitor = Visitor(darkroom, browser.new_context(device_scale_factor=2, reduced_motion="reduce"))
             states(visitor, Photographer(visitor, out), photo)
             visitor.context.close()
         if len(sys.argv) == 2:  # somebody's photo is not for the README
@@ -122,6 +123,18 @@ def _sending(visitor: Visitor, camera: Photographer, photo: File) -> None:
     expect(visitor.row("Ready").first).to_be_visible()
     visitor.page.wait_for_load_state("networkidle")
     camera.take("send-album")
+    visitor.part("forget").click()
+    camera.take("send-forget", whole=False)
+    visitor.part("sure").get_by_role("button", name="Keep them").click()
+    data = pictures.encoded(pictures.landscape(160, 120), "JPEG")
+    visitor.choose(*(File(f"Picture {number}.jpg", data) for number in range(1, 21)))
+    expect(visitor.row("Ready").nth(10)).to_be_visible()
+    camera.take("send-twenty")
+    wait_for(lambda: visitor.passes() and all(job["isTerminal"] for job in visitor.jobs) and len(visitor.jobs) == 20)
+    visitor.open()
+    expect(visitor.page.get_by_role("button", name="Show more")).to_be_visible()
+    visitor.page.wait_for_load_state("networkidle")
+    camera.take("send-album-long")
 
 
 def _never_answered(route: Route) -> None:
@@ -143,9 +156,36 @@ def _watching(visitor: Visitor, camera: Photographer, photo: File) -> None:
         expect(visitor.part("connection")).to_be_empty()
         _told(visitor, attempt=2)
         camera.take("job-second-try")
-    visitor.page.unroute_all(behavior="ignoreErrors")
-    visitor.page.reload()
-    visitor.expect_completed()
+        for stage, progress in (("validating", 10), ("storing", 80), ("watermarking", 90)):
+            _told(visitor, stage=stage, progress=progress)
+            camera.take(f"job-{stage}")
+        for code in FAILURES:
+            error = {"code": code, "message": TOO_LARGE, "retryable": code not in FOR_GOOD, "step": "generate"}
+            _told(visitor, status="failed", stage="failed", isTerminal=True, error=error)
+            visitor.expect_state("failed")
+            camera.take(f"job-failed-{code}")
+        visitor.page.unroute_all(behavior="ignoreErrors")
+        visitor.page.reload()
+        visitor.expect_state("processing")
+        visitor.page.route("**/api/status/*", lambda route: route.fulfill(status=503))
+        expect(visitor.part("connection")).to_contain_text("not available")
+        camera.take("job-server-away")
+        visitor.page.unroute_all(behavior="ignoreErrors")
+        try_again(visitor.darkroom, visitor.job, "GENERATOR_BUSY", seconds=50)
+        expect(visitor.part("detail")).to_contain_text("It is tried again in")
+        camera.take("job-tried-again")
+        visitor.part("cancel").click()
+        visitor.expect_state("cancelled")
+
+
+FAILURES = [
+    *("BUDGET_EXHAUSTED", "CONTENT_BLOCKED", "DEADLINE_EXCEEDED", "GENERATOR_BUSY", "GENERATOR_NO_PICTURE"),
+    *("GENERATOR_REFUSED", "IMAGE_TOO_LARGE", "INTERNAL", "RATE_LIMITED", "STEP_TIMEOUT", "STORAGE_UNAVAILABLE"),
+    *("UNSUPPORTED_TYPE", "WORKER_LOST"),
+]
+"""Beside those that come about here by themselves."""
+FOR_GOOD = {"CONTENT_BLOCKED", "IMAGE_TOO_LARGE", "UNSUPPORTED_TYPE"}
+TOO_LARGE = "This picture takes too much memory to open."
 
 
 def _told(visitor: Visitor, **other: object) -> None:
@@ -155,6 +195,7 @@ def _told(visitor: Visitor, **other: object) -> None:
         said = route.fetch(headers=route.request.headers | {"if-none-match": ""})
         route.fulfill(response=said, json=said.json() | other)
 
+    visitor.page.unroute_all(behavior="ignoreErrors")
     visitor.page.route("**/api/status/*", answer)
     visitor.page.reload()
     visitor.page.wait_for_load_state("networkidle")
@@ -186,6 +227,10 @@ def _others(visitor: Visitor, camera: Photographer, photo: File) -> None:
     visitor.open(nobodys)
     visitor.expect_state("unauthorized")
     camera.take("job-unauthorized")
+    visitor.open("/nothing/here")
+    camera.take("not-found")
+    visitor.open("/api/docs")
+    camera.take("docs")
     torn = pictures.encoded(pictures.landscape(), "JPEG")
     visitor.send(File("Torn.jpg", torn[: len(torn) // 2]))
     visitor.expect_state("failed")
@@ -222,6 +267,28 @@ def _operating(visitor: Visitor, camera: Photographer, photo: File) -> None:
     visitor.open(f"/admin/uploads/upload/{job}/change/")
     expect(visitor.page.get_by_text(name).first).to_be_visible()
     camera.take("admin-record")
+    with standstill(visitor.darkroom):
+        visitor.send(photo)
+        visitor.open(f"/admin/uploads/upload/{visitor.job}/change/")
+        camera.take("admin-record-waiting")
+        visitor.page.get_by_role("button", name="Delete …").click()
+        camera.take("admin-confirm-delete")
+        visitor.page.get_by_role("button", name="Yes, do it").click()
+        camera.take("admin-record-deleted")
+    assert manage(visitor.darkroom, "shell", "-c", MADE).returncode == 0
+    visitor.open("/admin/status/webhookdelivery/")
+    visitor.page.locator("#result_list").get_by_role("link", name="dead").last.click()
+    camera.take("admin-delivery")
+    visitor.open("/admin/status/webhookendpoint/add/")
+    camera.take("admin-endpoint-add")
+    visitor.page.get_by_label("URL").fill("https://receiver.example.com/hook")
+    visitor.page.get_by_role("button", name="Save", exact=True).click()
+    expect(visitor.page.get_by_text("This is the secret.")).to_be_visible()
+    camera.take("admin-endpoint-secret")
+    others = ("status/webhookendpoint", "status/webhookdelivery", "uploads/session", "uploads/providercall")
+    for name in (*others, "admin/logentry"):
+        visitor.open(f"/admin/{name}/")
+        camera.take(f"admin-list-of-{name.rpartition('/')[2]}")
     for window in ("1h", "7d"):
         visitor.open(f"/admin/figures/?window={window}")
         camera.take(f"admin-figures-{window}")

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests import pictures
 from tests.browser import axe
-from tests.browser.operator import log_in, with_account
+from tests.browser.operator import log_in, try_again, with_account
 from tests.browser.visitor import File, Visitor
 from tests.processes.installation import Installation, wait_for
 from tests.processes.standstill import half_drawn, standstill
@@ -65,7 +65,7 @@ def test_a_job_under_way(darkroom: Installation, visitor: Visitor, large_photo: 
         visitor.send(large_photo)
         visitor.expect_state("pending")
         look(visitor, "pending")
-    with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status):
+    with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status) as job:
         visitor.expect_progress(visitor.status()["progress"])
         look(visitor, "developing")
         visitor.part("activity").locator("summary").click()
@@ -76,6 +76,9 @@ def test_a_job_under_way(darkroom: Installation, visitor: Visitor, large_photo: 
         look(visitor, "offline")
         visitor.context.set_offline(False)
         expect(visitor.part("connection")).to_be_empty()
+        try_again(darkroom, job, "GENERATOR_BUSY", seconds=60)
+        expect(visitor.part("detail")).to_contain_text("It is tried again in")
+        look(visitor, "waiting to be tried again")
         visitor.page.get_by_role("button", name="Stop").click()
         visitor.expect_state("cancelled")
         look(visitor, "cancelled")
@@ -131,6 +134,11 @@ def test_the_admin(newcomer: Callable[[], Visitor], photo: File, look: Look) -> 
         "record": f"uploads/upload/{job}/change/",
         "sessions": "uploads/session/",
         "figures": "figures/",
+        "calls": "uploads/providercall/",
+        "log": "admin/logentry/",
+        "deliveries": "status/webhookdelivery/",
+        "endpoints": "status/webhookendpoint/",
+        "a new endpoint": "status/webhookendpoint/add/",
     }
     for name, path in pages.items():
         operator.open(f"/admin/{path}")
@@ -143,6 +151,14 @@ def test_the_admin(newcomer: Callable[[], Visitor], photo: File, look: Look) -> 
     look(operator, "confirmation")
     operator.page.get_by_role("button", name="Yes, do it").click()
     expect(operator.page.get_by_text("Unlock the full picture: 1 done.")).to_be_visible()
+    look(operator, "list, after an action")
+    with standstill(operator.darkroom):
+        job = operator.send(photo)
+        operator.open(f"/admin/uploads/upload/{job}/change/")
+        expect(operator.page.get_by_text("Not checked yet.")).to_be_visible()
+        look(operator, "record of a job that waits")
+        operator.page.get_by_role("button", name="Delete …").click()
+        look(operator, "confirmation of a deletion")
     assert operator.console == []
 
 
