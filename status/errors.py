@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -46,6 +47,8 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response | None:
     set_rollback()
     if code in RETRY_AFTER:
         headers.setdefault("Retry-After", str(_retry_after(code)))
+    # Caches may keep a 404 or a 410 that does not forbid it, and give it to somebody who may see the job.
+    headers["Cache-Control"] = "no-store"
     return Response(envelope(code, message), status=REASONS[code].status, headers=headers)
 
 
@@ -86,7 +89,9 @@ def _reason(error: Exception) -> tuple[str | None, str, dict[str, str]]:  # noqa
     return None, "", {}
 
 
-# What Django asks for what no view of the API has answered: JSON below /api/, a page elsewhere.
+# What Django asks for what no view of the API has answered: JSON where the API is, a page elsewhere.
+
+API = re.compile(r"/api(/.*)?|/jobs/.*/status", re.DOTALL)
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -117,18 +122,26 @@ def reads_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpReq
     def guarded(request: HttpRequest) -> HttpResponse:
         if request.method in {"GET", "HEAD"}:
             return view(request)
-        return JsonResponse(envelope("METHOD_NOT_ALLOWED"), status=405, headers={"Allow": "GET, HEAD"})
+        response = _json("METHOD_NOT_ALLOWED")
+        response["Allow"] = "GET, HEAD"
+        return response
 
     return guarded
 
 
 def _outside(request: HttpRequest, code: str, template: str) -> HttpResponse:
-    status = REASONS[code].status
-    if request.path.startswith("/api/"):
-        response: HttpResponse = JsonResponse(envelope(code), status=status)
+    if API.fullmatch(request.path):
+        response: HttpResponse = _json(code)
     else:
         # Without a request: no context processor then asks a database that may be away.
-        response = HttpResponse(render_to_string(template), status=status)
+        response = HttpResponse(render_to_string(template), status=REASONS[code].status)
     if code in RETRY_AFTER:
         response["Retry-After"] = str(RETRY_AFTER[code])
     return response
+
+
+def _json(code: str) -> HttpResponse:
+    """As a view of the API would answer it, byte for byte."""
+    words = {"ensure_ascii": False, "separators": (",", ":")}
+    headers = {"Cache-Control": "no-store"}
+    return JsonResponse(envelope(code), status=REASONS[code].status, headers=headers, json_dumps_params=words)

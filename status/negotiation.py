@@ -12,7 +12,7 @@ JSON = "application/json"
 def takes_json(request: HttpRequest | Request) -> bool:
     """Without a look at all that it might take: almost everybody takes anything, or asks for just this."""
     sent = request.META
-    return sent.get("HTTP_ACCEPT", "*/*") in {"*/*", JSON}
+    return sent.get("HTTP_ACCEPT", "") in {"", "*/*", JSON}
 
 
 class Negotiation(DefaultContentNegotiation):

@@ -52,11 +52,11 @@ class StatusView(APIView):
     """
 
     throttle_classes = ()  # counted before anything is dispatched
-    _found: Found | None = None
+    _found: Found
     _trouble: Exception | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.method == "GET":
+        if request.method in {"GET", "HEAD"}:
             try:
                 self._found = self._find(request, **kwargs)
             except (CodedError, Throttled, DatabaseError) as error:
@@ -76,8 +76,7 @@ class StatusView(APIView):
     def get(self, request: Request, job_id: str) -> HttpResponse:
         if self._trouble:
             raise self._trouble
-        # HEAD comes here at once.
-        return _answer(request._request, self._found or self._find(request._request, job_id))
+        return _answer(request._request, self._found)
 
 
 def _answer(request: HttpRequest, found: Found) -> HttpResponse:
@@ -251,9 +250,9 @@ class BuildEventsView(APIView):
 
     @extend_schema(operation=schema.GET_BUILD_EVENTS)
     def get(self, request: Request, build_id: str) -> Response:
-        after = _after(request)
+        upload, after = _known(request, build_id), _after(request)
         document = {"buildId": build_id, "events": [], "lastEventId": after}
-        if upload := _known(request, build_id):
+        if upload:
             events, _ = _events(upload, after, 500)
             url = None
             if any(event.type == "job.completed" for event in events):
@@ -267,7 +266,10 @@ class BuildEventsView(APIView):
     def handle_exception(self, error: Exception) -> Response:
         response = super().handle_exception(error)
         if response.status_code == 503 and response.data:
-            response.data |= {"events": [], "lastEventId": _after(self.request)}
+            try:
+                response.data |= {"events": [], "lastEventId": _after(self.request)}
+            except CodedError as not_valid:
+                return super().handle_exception(not_valid)
         return response
 
 

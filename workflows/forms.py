@@ -12,7 +12,7 @@ class UploadForm(forms.Form):
 
     image = forms.FileField(allow_empty_file=True, max_length=None)
     promptVersion = forms.ChoiceField(required=False, choices=[(name, name) for name in PROMPT_VERSIONS])  # noqa: N815 - the API's name
-    source = forms.CharField(required=False, max_length=255)
+    source = forms.CharField(required=False, max_length=255, strip=False)
     webhookUrl = forms.CharField(required=False, validators=[validate_address])  # noqa: N815 - the API's name
 
 

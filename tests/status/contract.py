@@ -10,6 +10,7 @@ from typing import Any
 from django.test import Client
 from jsonschema import Draft202012Validator
 
+from status.errors import API
 from status.schema import document
 
 Json = dict[str, Any]
@@ -28,7 +29,7 @@ def check(method: str, path: str, response: Any) -> None:
     operation = _operation(method, path)
     if operation is not None:
         _check_documented(f"{method} {path} {response.status_code}", operation, response)
-    elif path.startswith("/api/") and response.status_code >= 400:
+    elif method != "HEAD" and API.fullmatch(path) and response.status_code >= 400:
         _check_body(f"{method} {path} {response.status_code}", {"$ref": "#/components/schemas/Error"}, response)
 
 

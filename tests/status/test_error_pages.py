@@ -1,4 +1,4 @@
-"""What is answered outside of the API's own views: JSON below /api/, a page elsewhere; never an inside."""
+"""What is answered outside of the API's own views: JSON where the API is, a page elsewhere; never an inside."""
 
 import pytest
 from django.db import OperationalError
@@ -18,8 +18,8 @@ def without_database(request: object) -> HttpResponse:
 
 
 urlpatterns = [
-    path(f"{prefix}{name}", view)
-    for prefix in ("", "api/")
+    path(f"{prefix}{name}{suffix}", view)
+    for prefix, suffix in (("", ""), ("api/", ""), ("jobs/", "/status"))
     for name, view in (("broken", broken), ("away", without_database))
 ]
 handler404, handler500 = errors.not_found, errors.server_error
@@ -35,12 +35,13 @@ def client() -> Client:
     ("address", "status", "code"),
     [("/broken", 500, "INTERNAL"), ("/away", 503, "UNAVAILABLE"), ("/nowhere", 404, "NOT_FOUND")],
 )
-def test_json_below_api_and_a_page_elsewhere(client: Client, address: str, status: int, code: str) -> None:
-    json, page = client.get(f"/api{address}"), client.get(address)
-    assert json.status_code == page.status_code == status
+def test_json_where_the_api_is_and_a_page_elsewhere(client: Client, address: str, status: int, code: str) -> None:
+    json, dialect, page = (client.get(path) for path in (f"/api{address}", f"/jobs{address}/status", address))
+    assert json.status_code == dialect.status_code == page.status_code == status
     assert json.json()["error"]["code"] == code
+    assert json.content == dialect.content
     assert "<h1>" in page.content.decode()
-    for response in (json, page):
+    for response in (json, dialect, page):
         assert "default-src 'self'" in response["Content-Security-Policy"]
         assert response["X-Content-Type-Options"] == "nosniff"
         assert ("Retry-After" in response) is (status == 503)

@@ -123,12 +123,6 @@ def test_a_parameter_that_is_not_valid_is_named(api: Api, query: str) -> None:
     assert f"“{query.partition('=')[0]}”" in error["message"]
 
 
-def test_the_token_is_judged_before_the_parameters(api: Api) -> None:
-    assert api.get("/api/jobs?limit=abc", token="unknown").status_code == 401
-    assert api.get("/api/jobs?limit=abc", token=None).status_code == 401
-    assert api.get("/api/jobs/stats", token=None).status_code == 401
-
-
 def test_a_page_of_a_hundred_takes_two_statements(api: Api) -> None:
     many(api, 101)
     with CaptureQueriesContext(connection) as queries:

@@ -118,6 +118,8 @@ def test_an_unchanged_job_is_304(api: Api, form: str) -> None:
     assert (again.status_code, again.content) == (304, b"")
     assert again["ETag"] == etag
     assert "Retry-After" in again
+    head = api.client.head(f"/api/status/{upload.pk}", headers={"X-Session-Token": api.token, "If-None-Match": etag})
+    assert (head.status_code, head["ETag"]) == (304, etag)
     upload.update_stage(Stage.GENERATING, 46)
     assert api.get(f"/api/status/{upload.pk}", **{"If-None-Match": etag}).status_code == 200
 

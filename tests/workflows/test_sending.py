@@ -114,6 +114,13 @@ def test_parameters_are_checked(api: Api, fields: dict[str, Any]) -> None:
     assert next(iter(fields)) in response.json()["error"]["message"]
 
 
+def test_the_callers_own_reference_stays_as_it_is(api: Api) -> None:
+    source = "  order 7 "
+    upload = api.accepted(source=source)
+    assert upload.source == source
+    assert [job["source"] for job in api.get("/api/jobs?source=%20%20order%207%20").json()["jobs"]] == [source]
+
+
 def test_an_unknown_token_is_refused_before_the_picture_is_looked_at(api: Api) -> None:
     response = api.send(b"no picture", token="unknown")
     assert (response.status_code, code(response)) == (401, "UNAUTHORIZED")
