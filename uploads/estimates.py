@@ -6,11 +6,14 @@ begins or ends, and only read by those who poll.
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.apps import apps
+from django.db.models import Count, Q
+from django.db.models.functions import Now
 
 from uploads.stages import STAGE_OF, WORK, Stage, StepName, rank
 
@@ -30,16 +33,20 @@ SHIPPED_SPREAD = (0.7, 0.85, 1.0, 1.2, 1.5)
 RECENT = 60
 """Samples that are looked at; each weighs `FADING` times the one after it."""
 FADING = 0.96
+ENOUGH = 8
+"""Samples to learn more from than a duration."""
 KEEP_SECONDS = 10
 """For so long a process uses the samples that it has read."""
 CONFIDENCE = 0.8
-PACE_JOBS = 8
-"""So many finished jobs show the pace of the whole installation."""
+KEEP_LOAD_SECONDS = 1
+"""And for so long what it has seen of the other jobs."""
 
 
 class Sample(NamedTuple):
     seconds: float
     megapixels: float
+    ended: float = 0.0
+    """Seconds since some moment, the same for all."""
 
 
 class Forecast(NamedTuple):
@@ -80,7 +87,7 @@ def _size(megapixels: float) -> float:
 
 def _slope(samples: Sequence[Sample]) -> float:
     """The power of the size with which durations grow (least squares on logarithms); 0 where size explains little."""
-    if len(samples) < 8:
+    if len(samples) < ENOUGH:
         return 0.0
     sizes = [_size(sample.megapixels) for sample in samples]
     times = [math.log(max(sample.seconds, 1e-3)) for sample in samples]
@@ -107,38 +114,116 @@ def _quantile(values: list[tuple[float, float]], share: float) -> float:
     return values[-1][0]
 
 
-def remaining(stage: Stage | None, megapixels: float) -> list[Forecast]:
-    """Of the steps from this stage on, the stage's own included."""
-    return [
-        forecast(_samples(work.step), SHIPPED_SECONDS[work.step], megapixels)
+def wait_for_turn(others: Mapping[Stage | None, int], crew: "Crew", steps: Mapping[StepName, Forecast]) -> Forecast:
+    """Seconds until somebody has time: all the work that is there is done by all, or one step by those who do it.
+
+    `others` are counted by the stage that they are at; each still needs its `steps` from there on.
+    """
+    if sum(others.values()) < crew.all:
+        return Forecast(0.0, 0.0)
+    need = {
+        work.step: sum(count for stage, count in others.items() if rank(stage) <= rank(own))
+        for own, work in WORK.items()
+    }
+    work = {step: number * steps[step].median for step, number in need.items()}
+    median = max(sum(work.values()) / crew.all, *(work[step] / crew.by_step[step] for step in work))
+    spread = sum(number * (steps[step].likely - steps[step].median) ** 2 for step, number in need.items())
+    return Forecast(median, median + math.sqrt(spread) / crew.all)
+
+
+class Crew(NamedTuple):
+    """How many work at once."""
+
+    all: int
+    by_step: Mapping[StepName, int]
+
+
+def crew_of(samples: Mapping[StepName, Sequence[Sample]], busy: Mapping[Stage | None, int]) -> Crew:
+    """As many as were seen at work at the same time lately, or are now; `busy` are counted by stage."""
+    now = {work.step: busy.get(stage, 0) for stage, work in WORK.items()}
+    together = _most_at_once([sample for step in now for sample in samples[step]])
+    everybody = max(1, together, sum(now.values()))
+    by_step = {
+        step: max(1, now[step], _most_at_once(samples[step])) if len(samples[step]) >= ENOUGH else everybody
+        for step in now
+    }
+    return Crew(everybody, by_step)
+
+
+def _most_at_once(samples: Iterable[Sample]) -> int:
+    # At the same moment, one ends before another begins.
+    changes = sorted(
+        change for sample in samples for change in ((sample.ended - sample.seconds, 1), (sample.ended, -1))
+    )
+    return max(accumulate(change for _, change in changes), default=0)
+
+
+def typical(samples: Sequence[Sample], shipped: float) -> Forecast:
+    """Of a picture of any size: its median is the mean, for it is used for many."""
+    values = [(sample.seconds, FADING**age) for age, sample in enumerate(samples)]
+    values += [(shipped * factor, FADING ** len(samples)) for factor in SHIPPED_SPREAD]
+    mean = sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
+    return Forecast(mean, max(mean, _quantile(values, CONFIDENCE)))
+
+
+def completion_at(upload: "Upload", stage: Stage | None, now: datetime, due: datetime | None) -> datetime | None:
+    """When a job is likely done that is at `stage`; None once it has ended.
+
+    `due`: when it may go on; None when somebody works on it now.
+    """
+    if stage is not None and stage.is_terminal:
+        return None
+    samples = {step: _samples(step) for step in StepName}
+    steps = {step: typical(samples[step], SHIPPED_SECONDS[step]) for step in samples}
+    megapixels = upload.width * upload.height / 1e6
+    own = [
+        forecast(samples[work.step], SHIPPED_SECONDS[work.step], megapixels)
         for place, work in WORK.items()
         if rank(place) >= rank(stage)
     ]
+    load = _load(upload)
+    turn = wait_for_turn(_before(load.due, stage, is_due=due is not None), crew_of(samples, load.busy), steps)
+    pause = max(0.0, ((due or now) - now).total_seconds())
+    # While it is not due, the others go on.
+    if pause > turn.median:
+        turn = Forecast(pause, pause)
+    return now + timedelta(seconds=total([turn, *own]))
 
 
-def completion_at(upload: "Upload", stage: Stage | None, begins: datetime) -> datetime | None:
-    """When a job is likely done whose `stage` begins then; None once it has ended."""
-    if stage is not None and stage.is_terminal:
-        return None
-    return begins + timedelta(seconds=total(remaining(stage, upload.width * upload.height / 1e6)))
+def _before(jobs: Mapping[Stage | None, int], stage: Stage | None, *, is_due: bool) -> dict[Stage | None, int]:
+    """What has begun goes first, then whoever came first."""
+    least = rank(stage) if is_due else rank(stage) + 1
+    return {other: number for other, number in jobs.items() if rank(other) >= least}
 
 
-def wait_for_turn(ahead: int, megapixels: float) -> timedelta:
-    """Until the first step begins, with so many uploads before it: at the pace at which jobs were done lately."""
-    if not ahead:
-        return timedelta(0)
-    alone = total(remaining(None, megapixels), 0.5)
-    return timedelta(seconds=ahead * min(_pace() or alone, alone))
+class _Load(NamedTuple):
+    """Jobs by their stage."""
+
+    due: dict[Stage | None, int]
+    busy: dict[Stage | None, int]
+    """Of these, the ones that somebody works on."""
 
 
-def _pace() -> float | None:
-    """Seconds from one finished job to the next."""
-    last = list(WORK.values())[-1].step
-    times = _completed(last).values_list("completed_at", flat=True)[:PACE_JOBS]
-    done = [completed for completed in times if completed]
-    if len(done) < PACE_JOBS:
-        return None
-    return (done[0] - done[-1]).total_seconds() / (PACE_JOBS - 1)
+_kept_load: list[tuple[float, _Load]] = []
+
+
+def _load(upload: "Upload") -> _Load:
+    """What there is to do for others; between two steps, it is counted once a second only."""
+    is_new = upload._state.adding
+    if is_new or not _kept_load or time.monotonic() - _kept_load[0][0] > KEEP_LOAD_SECONDS:
+        _kept_load[:] = [(time.monotonic(), _counted())]
+    load = _kept_load[0][1]
+    if is_new:
+        return load
+    own = upload.current_stage
+    return load._replace(due=load.due | {own: max(0, load.due.get(own, 0) - 1)})
+
+
+def _counted() -> _Load:
+    uploads: QuerySet[Upload] = apps.get_model("uploads", "Upload").objects.filter(completed_at=None, due_at__lte=Now())
+    counted = uploads.values_list("stage").annotate(due=Count("id"), busy=Count("id", filter=Q(lease_until__gt=Now())))
+    rows = [(stage and Stage(stage), due, busy) for stage, due, busy in counted]
+    return _Load({stage: due for stage, due, _ in rows}, {stage: busy for stage, _, busy in rows})
 
 
 _kept: dict[StepName, tuple[float, list[Sample]]] = {}
@@ -158,7 +243,7 @@ def _read_samples(step: StepName) -> list[Sample]:
     rows = list(_completed(step).filter(attempt=1).values_list(*columns)[:RECENT])
     newest = next((row[2] for row in rows), None)
     return [
-        Sample((completed - started).total_seconds(), width * height / 1e6)
+        Sample((completed - started).total_seconds(), width * height / 1e6, completed.timestamp())
         for started, completed, model, width, height in rows
         if model == newest and started and completed
     ]
@@ -170,8 +255,9 @@ def _completed(step: StepName) -> "QuerySet[Step]":
 
 
 def forget() -> None:
-    """Read the samples anew at the next estimate."""
+    """Read samples and load anew at the next estimate."""
     _kept.clear()
+    _kept_load.clear()
 
 
 assert set(SHIPPED_SECONDS) == set(STAGE_OF)  # noqa: S101 - a new step needs a shipped duration

@@ -7,7 +7,6 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from django.conf import settings
@@ -20,7 +19,7 @@ from uuid_utils.compat import uuid7
 
 from uploads import budget, estimates, formats
 from uploads.errors import CodedError, NotAllowed, Rejected
-from uploads.models import QUEUE_POSITION_MAX, Event, Session, Upload
+from uploads.models import Event, Session, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -114,20 +113,14 @@ def _accept(upload: Upload, session: Session | None) -> str | None:
             session, token = Session.objects.open()
         upload.session = session
         upload.deadline_at = Now() + settings.JOB_DEADLINE
-        upload.estimated_completion_at = _estimate(upload)
+        now = timezone.now()
+        upload.estimated_completion_at = estimates.completion_at(upload, None, now, due=now)
         upload.event_count = 1
         upload.save(force_insert=True)
         Event.objects.create(
             upload=upload, seq=1, type="job.accepted", level="info", message="Your picture has arrived."
         )
     return token
-
-
-def _estimate(upload: Upload) -> datetime | None:
-    """For a new upload, which waits for those before it; so far as one counts."""
-    ahead = len(Upload.objects.waiting().values_list("id")[:QUEUE_POSITION_MAX])
-    begins = timezone.now() + estimates.wait_for_turn(ahead, upload.width * upload.height / 1e6)
-    return estimates.completion_at(upload, None, begins)
 
 
 @contextmanager

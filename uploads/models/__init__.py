@@ -2,12 +2,11 @@
 
 from uploads.models.history import Event, OutboxEntry, Result, Step
 from uploads.models.provider_call import ProviderCall
-from uploads.models.queries import QUEUE_POSITION_MAX, UploadQuerySet
+from uploads.models.queries import UploadQuerySet
 from uploads.models.session import Session, hash_token
 from uploads.models.upload import Upload
 
 __all__ = [
-    "QUEUE_POSITION_MAX",
     "Event",
     "OutboxEntry",
     "ProviderCall",

@@ -333,8 +333,9 @@ class Upload(models.Model):
         }
         if change.steps:
             stage = columns.get("stage", self.stage)
-            begins = max(self.db_now, columns.get("due_at", self.db_now))
-            columns["estimated_completion_at"] = estimates.completion_at(self, stage and Stage(stage), begins)
+            columns["estimated_completion_at"] = estimates.completion_at(
+                self, stage and Stage(stage), self.db_now, columns.get("due_at")
+            )
         unchanged = Upload.objects.filter(pk=self.pk, version=self.version, lease_until=self.lease_until)
         if not unchanged.update(**columns):
             return False
