@@ -118,9 +118,11 @@ class Installation:
             with error:
                 return Answer(error.code, error.headers, error.read())
 
-    def send(self, picture: bytes, name: str = "picture.jpg") -> Answer:
+    def send(self, picture: bytes, name: str = "picture.jpg", **fields: str) -> Answer:
         boundary = uuid4().hex
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+        part = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        others = "".join(f'{part}"{key}"\r\n\r\n{value}\r\n' for key, value in fields.items())
+        head = f'{others}{part}"image"; filename="{name}"\r\n\r\n'
         body = head.encode() + picture + f"\r\n--{boundary}--\r\n".encode()
         return self.request("POST", "/api/uploads", body, Content_Type=f"multipart/form-data; boundary={boundary}")
 

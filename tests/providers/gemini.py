@@ -33,6 +33,8 @@ class Gemini:
     requests: list[dict[str, Any]] = field(default_factory=list)
     """What was asked, with `path` and `key`."""
     plan: list[Act] = field(default_factory=list)
+    plans: dict[int, list[Act]] = field(default_factory=dict)
+    """For pictures of so many pixels across; the last act is repeated."""
 
     def then(self, *acts: Act) -> None:
         self.plan += acts
@@ -40,6 +42,14 @@ class Gemini:
     def prompts(self) -> list[str]:
         parts = [part for asked in self.requests for part in asked["contents"][0]["parts"]]
         return [part["text"] for part in parts if "text" in part]
+
+    def next_act(self, asked: dict[str, Any]) -> "Act":
+        if self.plan:
+            return self.plan.pop(0)
+        (picture,) = [part["inlineData"] for part in asked["contents"][0]["parts"] if "inlineData" in part]
+        header = base64.urlsafe_b64decode(picture["data"][:64])  # of a PNG
+        acts = self.plans.get(int.from_bytes(header[16:20], "big"), [drawing()])
+        return acts.pop(0) if len(acts) > 1 else acts[0]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -49,8 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.gemini.requests.append(asked | {"path": self.path, "key": self.headers.get("x-goog-api-key")})
-        act = self.gemini.plan.pop(0) if self.gemini.plan else drawing()
-        act(self)
+        self.gemini.next_act(asked)(self)
 
     def answer(self, status: int, body: bytes, claimed: int | None = None) -> None:
         self.send_response(status)
