@@ -1,6 +1,7 @@
 """What kind of picture a file holds and how large it is, from its own first bytes and before anything is decoded."""
 
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
+from uploads import containers, heif
 from uploads.errors import Rejected
 
 
@@ -44,10 +46,11 @@ GIF = Kind("image/gif", "gif", GifImageFile)
 AVIF = Kind("image/avif", "avif", AvifImageFile)
 HEIC = Kind("image/heic", "heic", HeifImageFile)
 
-BOXES_WITHIN = 256 * 1024
-TOP_BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid"}
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+# Of faults that it passes over, as many as a file has, each in its own words.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # What Pillow and its codecs are known to raise on a bad file.
 DECODER_ERRORS = (
@@ -74,19 +77,28 @@ def inspect(file: BinaryIO, *, max_pixels: int) -> Header:
     kind = kind_of(file)
     max_pixels = int(max_pixels * kind.share)
     with refusing_damage():
-        if kind is WEBP:
-            # Its decoder sets memory aside for the whole canvas as soon as it is made.
-            refuse_over(max_pixels, *_webp_canvas(file))
-        elif kind in (AVIF, HEIC):
-            # What is missing at the end, HEIC's decoder fills up: a tile, or half of a phone's photo.
-            _refuse_cut_off(file)
-            # Their decoders have limits of their own, over which they call a file broken.
-            for width, height in _spatial_extents(file):
-                refuse_over(max_pixels, width, height)
-        width, height, frames = _walk_gif(file) if kind is GIF else _measure(kind, file)
+        _look_through(kind, file, max_pixels)
+        file.seek(0)
+        width, height, frames = containers.walk_gif(file) if kind is GIF else _measure(kind, file)
     file.seek(0)
     refuse_over(max_pixels, width, height, frames)
     return Header(kind.content_type, kind.extension, width, height, frames)
+
+
+def _look_through(kind: Kind, file: BinaryIO, max_pixels: int) -> None:
+    """Before any decoder is made."""
+    if kind is PNG:
+        containers.check_png(file)
+    elif kind is JPEG:
+        containers.check_jpeg(file)
+    elif kind is WEBP:
+        # Its decoder sets memory aside for the whole canvas as soon as it is made.
+        refuse_over(max_pixels, *containers.webp_canvas(file))
+    elif kind in (AVIF, HEIC):
+        heif.check(file)
+        # Their decoders have limits of their own, over which they call a file broken.
+        for width, height in heif.spatial_extents(file):
+            refuse_over(max_pixels, width, height)
 
 
 def kind_of(file: BinaryIO) -> Kind:
@@ -181,91 +193,3 @@ def _measure(kind: Kind, file: BinaryIO) -> tuple[int, int, int]:
         if orientation(image) >= 5:
             width, height = height, width
         return width, height, getattr(image, "n_frames", 1)
-
-
-def _webp_canvas(file: BinaryIO) -> tuple[int, int]:
-    """Width and height by RFC 9649, for the three kinds of first chunk."""
-    start = file.read(30)
-    file.seek(0)
-    chunk = start[12:16]
-    if chunk == b"VP8X":
-        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
-    if chunk == b"VP8L":
-        bits = int.from_bytes(start[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", start, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _spatial_extents(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Width and height of everything that the `ispe` properties near the start describe (ISO 23008-12, 6.5.3)."""
-    data = file.read(BOXES_WITHIN)
-    file.seek(0)
-    containers = [(0, len(data))]
-    while containers:
-        for kind, at, end in _boxes(data, *containers.pop()):
-            if kind in (b"meta", b"iprp", b"ipco"):
-                containers.append((at + 4 * (kind == b"meta"), end))
-            elif kind == b"ispe" and end - at >= 12:
-                width, height = struct.unpack_from(">II", data, at + 4)
-                yield width, height
-
-
-def _refuse_cut_off(file: BinaryIO) -> None:
-    """Raises ValueError when a box at the top promises more than the file has (ISO 14496-12, 4.2)."""
-    end, at = file.seek(0, 2), 0
-    while at < end:
-        file.seek(at)
-        head = file.read(16)
-        size, least = int.from_bytes(head[:4]), 8
-        if size == 1:
-            size, least = int.from_bytes(head[8:16]), 16
-        if size < least or head[4:8] not in TOP_BOXES:
-            break  # it goes on to the end, or something was put behind the picture
-        at += size
-    file.seek(0)
-    if at > end:
-        raise ValueError("the file is cut off")
-
-
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, and where its content begins and ends, of each box (ISO 14496-12, 4.2)."""
-    while at + 8 <= end:
-        size, head = int.from_bytes(data[at : at + 4]), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16]), 16
-        last = end if size == 0 else at + size
-        if size and size < head:
-            return
-        yield data[at + 4 : at + 8], at + head, min(last, end)
-        at = last
-
-
-def _walk_gif(file: BinaryIO) -> tuple[int, int, int]:
-    """Width, height and frames, block by block (GIF89a, 17 to 26): Pillow's own count is slow enough to be abused."""
-    data = file.read()
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at, frames = 13 + _colour_table(flags), 0
-    while data[at : at + 1] in (b"!", b","):
-        if data[at] == ord(","):
-            left, top, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
-            if not frames:
-                width, height = max(width, left + w), max(height, top + h)
-            at, frames = at + 11 + _colour_table(flags), frames + 1
-        else:
-            at += 2
-        at = _after_sub_blocks(data, at)
-    if not frames:
-        raise ValueError("no image in the file")
-    return width, height, frames
-
-
-def _colour_table(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _after_sub_blocks(data: bytes, at: int) -> int:
-    end = len(data)
-    while at < end and data[at]:
-        at += data[at] + 1
-    return at + 1

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from tests import pictures
+from tests.hostile import floods
 from tests.pictures import chunk, encoded, landscape, quarters
 
 MARKER = b"FOREIGN-BYTES-3f9a"
@@ -163,6 +164,9 @@ def corpus() -> dict[str, Hostile]:
             encoded(quarters(), "WEBP", exif=_exif(1_000_000), icc_profile=_profile(1_000_000), xmp=MARKER * 50_000),
             GOOD,
         ),
+        **{name: (data, broken) for name, data in floods.floods().items()},
+        "jpeg of 90 scans": (floods.jpeg_of_scans(90), GOOD),
+        "gif with zeros between its blocks": (floods.gif(bytes(100_000)), GOOD),
         # Seldom, and right
         "16 bits of grey": (pictures.sixteen_bit_grey(), GOOD),
         "cmyk": (encoded(quarters().convert("CMYK"), "JPEG"), GOOD),

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import time
 from io import BytesIO
 
+import numpy as np
 import pytest
 from django.conf import LazySettings
 from hypothesis import given
@@ -14,6 +16,7 @@ from PIL import Image
 from tests import pictures
 from tests.api import Api, develop
 from tests.hostile.corpus import GOOD, MARKER, corpus
+from tests.hostile.floods import floods
 from tests.processes.installation import PATIENCE
 from uploads.errors import REASONS, Rejected
 from uploads.models import Upload
@@ -82,11 +85,68 @@ def test_two_damaged_kinds_joined_anywhere_give_a_picture_or_a_clean_code(
         assert MARKER not in encoded
 
 
-def decoded(data: bytes) -> Image.Image | str:
+def decoded(data: bytes, max_pixels: int = 1_000_000) -> Image.Image | str:
     try:
-        return images.decode(BytesIO(data), max_pixels=1_000_000, max_side=2048)
+        return images.decode(BytesIO(data), max_pixels=max_pixels, max_side=2048)
     except Rejected as error:
         return error.code
+
+
+def processor_seconds(data: bytes) -> float:
+    """At the best of some tries."""
+    tries = []
+    for _ in range(3):
+        began = time.process_time()
+        decoded(data, max_pixels=50_000_000)
+        tries.append(time.process_time() - began)
+    return min(tries)
+
+
+@pytest.mark.parametrize("name", floods())
+def test_a_file_that_goes_on_and_on_is_refused_for_about_what_a_picture_of_its_size_costs(name: str) -> None:
+    flood = floods()[name]
+    noise = np.random.default_rng(1).integers(0, 255, (len(flood) // 3_000, 1_000, 3), np.uint8)
+    plain = pictures.encoded(Image.fromarray(noise), "PNG", compress_level=1)
+    assert isinstance(decoded(plain, max_pixels=50_000_000), Image.Image)
+    assert decoded(flood, max_pixels=50_000_000) == "UNREADABLE_IMAGE"
+    assert processor_seconds(flood) < 4 * processor_seconds(plain)
+
+
+SHARED = """
+import resource
+from io import BytesIO
+from tests.hostile.floods import heic
+from uploads import formats
+from uploads.errors import Rejected
+data = heic(shown=20, told=50, size=1_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    formats.inspect(BytesIO(data), max_pixels=50_000_000)
+except Rejected as error:
+    print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000)
+"""
+
+
+def test_what_pictures_share_is_not_copied_for_each() -> None:
+    ended = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.stdout.split() == ["UNREADABLE_IMAGE", "True"], ended.stderr
+
+
+WARNING = """
+import logging, struct
+from io import BytesIO
+from tests.hostile.floods import jpeg, segment
+from uploads import formats
+logging.basicConfig(level=logging.INFO)
+tags = b"".join(struct.pack("<HHLL", tag, 1, 60_000, 8) for tag in range(1, 5000))
+data = jpeg(segment(0xE1, b"Exif\\0\\0II*\\0\\x08\\0\\0\\0" + struct.pack("<H", 5000) + tags))
+print(formats.inspect(BytesIO(data), max_pixels=50_000_000).width)
+"""
+
+
+def test_a_picture_with_thousands_of_faults_fills_no_log() -> None:
+    ended = subprocess.run([sys.executable, "-c", WARNING], capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.stdout, ended.stderr) == ("96\n", "")
 
 
 HUNGRY = """
