@@ -3,8 +3,10 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image
 
 from tests import pictures
 from tests.database import database_url
+from tests.processes.installation import PATIENCE
 from uploads.models import Upload
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +70,45 @@ def test_a_folder_is_gone_through_and_its_results_are_not_taken_for_pictures(pho
     (photo.parent / "more" / "night.png").write_bytes(pictures.encoded(pictures.night(120, 90), "PNG"))
     first = process(photo.parent)[1]
     assert [Path(told["file"]).name for told in first] == ["garden.jpg", "night.png"]
-    assert [told["file"] for told in process(photo.parent)[1]] == [told["file"] for told in first]
+    again = process(photo.parent, "--force")[1]
+    assert [told["file"] for told in again] == [told["file"] for told in first]
+
+
+def test_a_result_that_is_there_is_replaced_only_by_force(photo: Path) -> None:
+    there = photo.with_name("garden.darkroom.webp")
+    there.write_text("dear to somebody")
+    status, [told] = process(photo)
+    assert (status, told["error"]["code"]) == (1, "OUTPUT_EXISTS")
+    assert (there.read_text(), Upload.objects.count()) == ("dear to somebody", 0)
+    wanted = photo.with_name("own.webp")
+    wanted.write_text("dear, too")
+    assert process(photo, "-o", wanted)[0] == 1
+    assert wanted.read_text() == "dear, too"
+    assert process(photo, "-o", wanted, "--force")[0] == 0
+    Image.open(wanted).close()
+    assert not list(photo.parent.glob(".*"))
+
+
+def test_pictures_of_one_name_do_not_replace_each_others_results(photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "garden.png"
+    other.parent.mkdir()
+    other.write_bytes(pictures.encoded(pictures.night(120, 90), "PNG"))
+    status, told = process(photo, other, photo, "-o", tmp_path / "out")
+    assert (status, len(told)) == (0, 2)
+    sizes = []
+    for line in told:
+        with Image.open(line["output"]) as image:
+            sizes.append(image.size)
+    assert sizes == [(200, 150), (120, 90)]
+
+
+def test_a_result_never_takes_the_place_of_its_picture(photo: Path, tmp_path: Path) -> None:
+    before, link = photo.read_bytes(), tmp_path / "link.jpg"
+    link.symlink_to(photo)
+    for output in (photo, link):
+        with pytest.raises(CommandError, match="one of the pictures"):
+            process(photo, "-o", output, "--force")
+    assert photo.read_bytes() == before
 
 
 def test_a_bad_file_is_a_sentence_and_the_others_go_on(photo: Path, tmp_path: Path) -> None:
@@ -86,44 +127,96 @@ def test_a_bad_file_is_a_sentence_and_the_others_go_on(photo: Path, tmp_path: Pa
     ("words", "sentence"),
     [
         (["nowhere.jpg"], "There is no nowhere.jpg."),
-        (["{photo}", "{photo}", "-o", "one.webp"], "do not fit into one file"),
+        (["{photo}", "{file}", "-o", "one.webp"], "do not fit into one file"),
         (["{photo}", "-o", "out.bmp"], "ends in one of"),
         (["{empty}"], "no pictures"),
+        (["{photo}", "-o", "{file}"], "is no folder"),
+        ([os.devnull], "There is no"),
+        (["x" * 300], "too long"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_begun(
     photo: Path, tmp_path: Path, words: list[str], sentence: str
 ) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     with pytest.raises(CommandError, match=sentence) as error:
-        process(*(word.format(photo=photo, empty=tmp_path / "empty") for word in words))
+        process(*(word.format(photo=photo, empty=tmp_path / "empty", file=tmp_path / "file") for word in words))
     assert error.value.returncode == 2
     assert Upload.objects.count() == 0
 
 
+def command(*words: object, **environment: str) -> dict[str, Any]:
+    """What starts it by itself, as a shell would."""
+    return {
+        "args": [sys.executable, "manage.py", "process", *map(str, words)],
+        "env": os.environ | {"DATABASE_URL": database_url(), "TERM": "xterm", "COLUMNS": "100"} | environment,
+    }
+
+
+def on_a_terminal(*words: object, **environment: str) -> tuple[int, bytes]:
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(**command(*words, **environment), stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    shown = b"".join(iter(lambda: read(terminal), b""))
+    os.close(terminal)
+    return process.wait(60), shown
+
+
+def read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # what Linux says at the end of a terminal
+        return b""
+
+
 @pytest.mark.django_db(transaction=True)
 def test_on_a_terminal_there_is_a_bar_and_no_json(photo: Path, tmp_path: Path) -> None:
-    terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "process", str(photo), "-o", str(tmp_path / "out.png")],
-        env=os.environ | {"DATABASE_URL": database_url(), "TERM": "xterm", "COLUMNS": "100"},
-        stdin=end,
-        stdout=end,
-        stderr=end,
-    )
-    os.close(end)
-    shown = b""
-    while True:
-        try:
-            read = os.read(terminal, 4096)
-        except OSError:  # what Linux says at the end of a terminal
-            break
-        if not read:
-            break
-        shown += read
-    os.close(terminal)
-    assert process.wait(60) == 0
+    status, shown = on_a_terminal(photo, "-o", tmp_path / "out.png")
+    assert status == 0
     assert b"garden.jpg" in shown
     assert "━".encode() in shown
     assert b"{" not in shown
     assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_name_that_cannot_be_shown_is_shown_otherwise(photo: Path) -> None:
+    name = photo.with_name(os.fsdecode(b"gr\xc3\xb6\xff\x1b[31m.jpg"))
+    photo.rename(name)
+    status, shown = on_a_terminal(name, PYTHONIOENCODING="ascii")
+    assert status == 0
+    assert rb"gr\xf6\udcff\x1b[31m.jpg" in shown
+    told = subprocess.run(**command(name, "--force", PYTHONIOENCODING="ascii"), capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert json.loads(told.stdout)["file"] == str(name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_who_listens_is_no_reason_for_a_traceback(photo: Path) -> None:
+    listener, out = os.pipe()
+    os.close(listener)
+    ended = subprocess.run(**command(photo), stdout=out, stderr=subprocess.PIPE, text=True)
+    os.close(out)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(**command(photo, "--force"), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("CommandError: What has become")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_interrupted_job_is_cancelled(photo: Path, tmp_path: Path) -> None:
+    photo.write_bytes(pictures.encoded(pictures.landscape(3000, 2000), "JPEG"))
+    process = subprocess.Popen(**command(photo), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    began = time.monotonic()
+    while not Upload.objects.filter(stage="generating").exists():
+        assert process.poll() is None
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=PATIENCE) == ("", "")
+    assert process.returncode == 128 + signal.SIGINT
+    assert Upload.objects.get().error_code == "CANCELED"
+    assert list(photo.parent.iterdir()) == [photo]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
 import threading
 import time
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from django.core.files import File
 from django.core.files.uploadedfile import UploadedFile
@@ -49,65 +51,109 @@ class Done:
         told |= {"output": self.output and str(self.output), "jobId": self.job, "seconds": round(self.seconds, 2)}
         if self.code:
             told["error"] = {"code": self.code, "message": self.message}
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(told)
 
 
 class Command(BaseCommand):
     help = (
-        "Develop pictures here and now. On a terminal it shows bars; elsewhere it prints one JSON object for each "
-        "picture. Exit status: 0 all done, 1 some failed, 2 the command makes no sense."
+        "Develop pictures here and now. Bars are shown on a terminal. What has become of each picture is told on "
+        "standard output, in words on a terminal and elsewhere as one JSON object a line. Exit status: 0 all done, "
+        "1 some failed, 2 the command makes no sense, 130 interrupted."
     )
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("paths", nargs="+", type=Path, metavar="PICTURE", help="pictures, or folders of them")
         parser.add_argument("-o", "--output", type=Path, help="a file for one picture, a folder for several")
+        parser.add_argument("-f", "--force", action="store_true", help="replace results that are there already")
         parser.add_argument("--prompt", choices=PROMPT_VERSIONS, default="", help="the look")
 
-    def handle(self, *args: Any, paths: list[Path], output: Path | None, prompt: str, **options: Any) -> None:
-        pictures = list(_pictures(paths))
-        _check(paths, pictures, output)
+    def handle(
+        self, *args: Any, paths: list[Path], output: Path | None, force: bool, prompt: str, **options: Any
+    ) -> None:
+        _check_paths(paths)
+        pictures = _pictures(paths)
+        _check(pictures, output)
+        targets = _targets(pictures, output)
+        _check_targets(pictures, targets)
         # What happens is shown by the bars, and what went wrong by a sentence for each picture.
         logging.getLogger("workflows").setLevel(logging.ERROR)
-        console = Console(stderr=True)
         failed = 0
-        with _bars(console) as bars:
-            for picture in pictures:
-                done = _process(picture, _target(picture, output, len(pictures)), prompt, bars)
+        try:
+            for picture, target in zip(pictures, targets, strict=True):
+                done = _process(picture, target, prompt, force)
                 failed += bool(done.code)
-                self._tell(done, console)
+                self._tell(done)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        except DatabaseError as error:
+            raise CommandError(f"The database does not answer: {error}") from error
         if failed:
             sys.exit(1)
 
-    def _tell(self, done: Done, console: Console) -> None:
-        if not console.is_terminal:
-            self.stdout.write(done.as_json())
-        elif done.code:
-            console.print(f"{done.file}: {done.message}", style="red", markup=False, highlight=False)
-        else:
-            console.print(f"{done.file} → {done.output}", markup=False, highlight=False)
+    def _tell(self, done: Done) -> None:
+        out = cast("TextIO", self.stdout)
+        try:
+            if not out.isatty():
+                out.write(done.as_json())
+            elif not done.code:
+                out.write(_legible(f"{done.file} → {done.output}", sys.stdout))
+            if done.code and sys.stderr.isatty():
+                self.stderr.write(_legible(f"{done.file}: {done.message}", sys.stderr))
+            out.flush()
+        except OSError as error:
+            _give_up_telling(error)
 
 
-def _pictures(paths: list[Path]) -> Iterator[Path]:
+def _give_up_telling(error: OSError) -> None:
+    # Or the interpreter would try once more, at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        sys.exit(128 + signal.SIGPIPE)
+    raise CommandError(f"What has become of the pictures cannot be told: {error.strerror}.") from error
+
+
+def _legible(text: str, stream: TextIO) -> str:
+    """As far as the stream can show it; what is in a name must not move a terminal's cursor."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return shown.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+
+
+def _check_paths(paths: list[Path]) -> None:
     for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
-        yield from (found for found in inside if not found.stem.endswith(MARK))
+        try:
+            there = path.is_file() or path.is_dir()
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror}.", returncode=2) from error
+        if not there:
+            raise CommandError(f"There is no {path}.", returncode=2)
 
 
-def _check(paths: list[Path], pictures: list[Path], output: Path | None) -> None:
+def _pictures(paths: list[Path]) -> list[Path]:
+    """Each once, however often it is named."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for picture in [path] if not path.is_dir() else _inside(path):
+            found.setdefault(picture.resolve(), picture)
+    return list(found.values())
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    pictures = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    yield from sorted(path for path in pictures if not path.stem.endswith(MARK))
+
+
+def _check(pictures: list[Path], output: Path | None) -> None:
     """Before anything is begun: a mistake in the last word should not be told after an hour."""
-    if missing := [path for path in paths if not path.exists()]:
-        raise CommandError(f"There is no {missing[0]}.", returncode=2)
     if not pictures:
         raise CommandError("There are no pictures in it.", returncode=2)
-    one_file = output is not None and output.suffix and not output.is_dir()
+    one_file = output is not None and _is_file_name(output)
     if one_file and len(pictures) > 1:
         raise CommandError(f"{len(pictures)} pictures do not fit into one file: give a folder.", returncode=2)
     if one_file and output and output.suffix.lower() not in FORMATS:
         raise CommandError(f"The output ends in one of: {', '.join(FORMATS)}.", returncode=2)
+    if output and not one_file and output.exists() and not output.is_dir():
+        raise CommandError(f"{output} is no folder.", returncode=2)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM uploads_upload LIMIT 1")
@@ -115,37 +161,76 @@ def _check(paths: list[Path], pictures: list[Path], output: Path | None) -> None
         raise CommandError("The database is not ready: run `python manage.py migrate`.", returncode=2) from error
 
 
-def _target(picture: Path, output: Path | None, count: int) -> Path:
-    """Without a suffix the result's own is added."""
-    if output is None:
-        return picture.with_name(picture.stem + MARK)
-    if count == 1 and output.suffix and not output.is_dir():
-        return output
-    return output / (picture.stem + MARK)
+def _is_file_name(output: Path) -> bool:
+    return bool(output.suffix) and not output.is_dir()
+
+
+def _targets(pictures: list[Path], output: Path | None) -> list[Path]:
+    """Where each result goes; no two to the same place. Without a suffix the result's own is added."""
+    if output and _is_file_name(output):
+        return [output]
+    targets: dict[Path, None] = {}
+    for picture in pictures:
+        folder, number = output or picture.parent, 1
+        target = folder / (picture.stem + MARK)
+        while target in targets:
+            number += 1
+            target = folder / f"{picture.stem}-{number}{MARK}"
+        targets[target] = None
+    return list(targets)
+
+
+def _check_targets(pictures: list[Path], targets: list[Path]) -> None:
+    sent = {picture.resolve() for picture in pictures}
+    for target in targets:
+        if any(place.resolve() in sent for place in _places(target)):
+            raise CommandError(f"{target} is one of the pictures: its result needs another name.", returncode=2)
+
+
+def _places(target: Path) -> list[Path]:
+    """What the file may be called in the end."""
+    if target.suffix.lower() in FORMATS:
+        return [target]
+    return [target.with_name(target.name + suffix) for suffix in FORMATS]
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[Progress]:
+def _bars() -> Iterator[Progress]:
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         yield bars
 
 
-def _process(picture: Path, target: Path, prompt: str, bars: Progress) -> Done:
+def _process(picture: Path, target: Path, prompt: str, force: bool) -> Done:
     began = time.monotonic()
     done = Done(picture, 0)
     try:
+        _make_room(target, force)
         upload = _received(picture, prompt)
         done.job = str(upload.pk)
-        with _shown(upload, picture.name, bars):
+        name = _legible(picture.name, sys.stderr)
+        with _bars() as bars, _shown(upload, name, bars):
             _develop(upload)
-        done.output = _saved(upload, target)
+        done.output = _saved(upload, target, force)
     except CodedError as error:
         done.code, done.message = error.code, error.message
     except OSError as error:
         done.code, done.message = "INTERNAL", f"{error.strerror or error}: {error.filename or picture}"
     done.seconds = time.monotonic() - began
     return done
+
+
+def _make_room(target: Path, force: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not force:
+        for place in _places(target):
+            _refuse_to_replace(place)
+
+
+def _refuse_to_replace(place: Path) -> None:
+    if os.path.lexists(place):
+        raise CodedError("OUTPUT_EXISTS", f"{place} is there already; --force replaces it.")
 
 
 def _received(picture: Path, prompt: str) -> Upload:
@@ -194,17 +279,21 @@ def _shown(upload: Upload, name: str, bars: Progress) -> Iterator[None]:
         bars.remove_task(task)
 
 
-def _saved(upload: Upload, target: Path) -> Path:
+def _saved(upload: Upload, target: Path, force: bool) -> Path:
     full = upload.result.full
     own = Path(str(full.name)).suffix
-    if target.suffix not in FORMATS:
+    if target.suffix.lower() not in FORMATS:
         target = target.with_name(target.name + own)
     with full.open("rb") as file:
         data = _as(file, own, target.suffix.lower())
-    target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.part")
-    aside.write_bytes(data)
-    aside.rename(target)
+    try:
+        aside.write_bytes(data)
+        if not force:
+            _refuse_to_replace(target)
+        aside.rename(target)
+    finally:
+        aside.unlink(missing_ok=True)
     return target
 
 
