@@ -76,9 +76,11 @@ class Command(BaseCommand):
         _check(pictures, output)
         targets = _targets(pictures, output)
         _check_targets(pictures, targets)
-        # What happens is shown by the bars, and what went wrong by a sentence for each picture.
-        logging.getLogger("workflows").setLevel(logging.ERROR)
         failed = 0
+        logger = logging.getLogger("workflows")
+        level = logger.level
+        # What happens is shown by the bars, and what went wrong by a sentence for each picture.
+        logger.setLevel(logging.ERROR)
         try:
             for picture, target in zip(pictures, targets, strict=True):
                 done = _process(picture, target, prompt, force)
@@ -88,6 +90,8 @@ class Command(BaseCommand):
             sys.exit(128 + signal.SIGINT)
         except DatabaseError as error:
             raise CommandError(f"The database does not answer: {error}") from error
+        finally:
+            logger.setLevel(level)
         if failed:
             sys.exit(1)
 
