@@ -25,6 +25,7 @@ def test_a_failed_job_goes_on_from_where_it_was(darkroom: Installation, visitor:
         expect(visitor.page.locator("#stages [data-standing=failed]")).to_contain_text("Develop")
         visitor.page.get_by_role("button", name="Try again").click()
         visitor.expect_state("pending", "processing")
+        expect(visitor.part("headline")).to_be_focused()
     visitor.expect_completed()
     assert visitor.status()["run"] == 2
     assert visitor.progress == sorted(visitor.progress)
