@@ -10,7 +10,7 @@ DarkroomError
 from typing import NamedTuple
 
 # Marked, and not translated: the record is written in English, and who answers a request translates.
-from django.utils.translation import gettext_noop as _
+from django.utils.translation.trans_null import gettext_noop as _  # the other one needs settings
 
 from uploads.text import storable
 

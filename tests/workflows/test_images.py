@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from base64 import b64decode
@@ -341,3 +342,10 @@ def test_any_text_can_be_a_watermark(text: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
 def test_the_watermark_takes_any_shape(size: tuple[int, int]) -> None:
     assert images.watermark(Image.new("RGB", size), "Darkroom").size == size
+
+
+def test_pictures_need_no_settings() -> None:
+    """The contact sheet, the benches and the corpus are made without any."""
+    without = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    for module in ("tests.sheet", "tests.hostile.corpus", "tests.benchmarks.pictures"):
+        subprocess.run([sys.executable, "-c", f"import {module}"], env=without, check=True)
