@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tests import pictures
 from workflows import generators, images
@@ -111,6 +111,26 @@ def test_text_stays_dark_on_light_paper(version: str) -> None:
 
     assert tones[~letters].mean() > 195
     assert tones[letters].mean() < tones[~letters].mean() - 50
+
+
+@pytest.mark.parametrize("version", PROMPT_VERSIONS)
+def test_letters_of_thin_strokes_can_be_read(version: str) -> None:
+    page = Image.new("RGB", (1200, 800), "white")
+    for row, size in enumerate((18, 22, 26, 34)):
+        text = "The pictures came out better than I feared."
+        ImageDraw.Draw(page).text((120, 150 + 100 * row), text, "black", ImageFont.load_default(size))
+    before, after = (np.asarray(image.convert("L"), np.float64).ravel() for image in (page, drawn(page, version)))
+
+    assert np.corrcoef(before, after)[0, 1] > 0.75
+
+
+@pytest.mark.parametrize("version", PROMPT_VERSIONS)
+def test_white_stays_clean_paper(version: str) -> None:
+    page = drawn(Image.new("RGB", (600, 400), "white"), version)
+    patches = np.asarray(page.convert("L").reduce(20), np.float64)
+
+    assert patches.min() > 225
+    assert np.ptp(patches) < 15
 
 
 @pytest.mark.parametrize("version", ["v1", "v3"])

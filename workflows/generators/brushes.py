@@ -317,6 +317,19 @@ def beyond(detail: Array, limit: float) -> Array:
     return detail - np.clip(detail, -limit, limit)
 
 
+def thin_strokes(planes: Array, unit: float) -> Array:
+    """Dark lines on a light ground that are thinner than a brush: letters, drawings. A black top-hat."""
+    grey = luminance(planes)
+    side = 2 * round(4 * unit) + 1
+    ground = ndimage.grey_closing(grey, (side, side), mode="nearest")
+    return ramp(ground - grey, 0.2, 0.5) * ramp(ground, 0.75, 0.92)
+
+
+def bare_paper(planes: Array, unit: float) -> Array:
+    """Where the picture is white, and a painter would leave the paper alone."""
+    return blur(ramp(planes.min(0), 0.955, 0.985), 1.5 * unit)
+
+
 def pooled(tone: Array, sigma: float) -> Array:
     """Where pigment gathers as a wash dries: the dark side of every edge."""
     gathered: Array = np.maximum(blur(tone, sigma) - tone, 0)

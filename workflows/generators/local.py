@@ -50,7 +50,8 @@ def ink_and_watercolour(scene: Array, report: Report) -> Array:
     unit, shape = _unit(scene), scene.shape[1:]
     calm = brushes.kuwahara(scene, 2 * unit)
     report(0.15)
-    ink = brushes.ink_lines(calm, unit)
+    ink = np.maximum(brushes.ink_lines(calm, unit), brushes.thin_strokes(scene, unit))
+    bare = brushes.bare_paper(calm, unit)
     report(0.27)
     wash = _wash(brushes.toned(calm, 0.58, white=0.93), unit)
     report(0.5)
@@ -64,7 +65,7 @@ def ink_and_watercolour(scene: Array, report: Report) -> Array:
     pigment += 0.5 * np.exp(-np.abs(inside) / 0.004)
     report(0.75)
     wash -= (wash - wash * wash) * pigment
-    cover = ramp(inside, 0, 0.004) * (1 - 0.8 * ramp(tone, 0.9, 1))
+    cover = ramp(inside, 0, 0.004) * (1 - 0.8 * ramp(tone, 0.9, 1)) * (1 - bare)
     result = brushes.paper(colour(0.985, 0.97, 0.935), grain, unit)
     result *= 1 - cover * (1 - wash)
     report(0.87)
@@ -98,7 +99,8 @@ def wet_watercolour(scene: Array, report: Report) -> Array:
     unit, shape = _unit(scene), scene.shape[1:]
     calm = brushes.kuwahara(scene, 3 * unit)
     report(0.15)
-    pencil = brushes.ink_lines(calm, unit, weight=0.8)
+    pencil, strokes = brushes.ink_lines(calm, unit, weight=0.8), brushes.thin_strokes(scene, unit)
+    bare = brushes.bare_paper(calm, unit)
     report(0.25)
     wash = brushes.kuwahara(brushes.toned(calm, 0.6, white=0.94), 8 * unit)
     report(0.4)
@@ -115,14 +117,14 @@ def wet_watercolour(scene: Array, report: Report) -> Array:
     pigment += 1.6 * brushes.beyond(luminance(wash) - luminance(calm), 0.25)
     grain = brushes.paper_grain(shape, unit)
     inside = brushes.depth_inside_border(shape, 0.04, 0.014, seed=32)
-    pigment *= np.clip(1 + 0.12 * grain, 0.3, 2)
+    pigment *= np.clip(1 + 0.12 * grain, 0.3, 2) * (1 - bare)
     pigment *= ramp(inside, 0, 0.006) * (1 + 0.6 * np.exp(-np.maximum(inside, 0) / 0.006))
     absorbed *= -np.maximum(pigment, 0)
     result = np.exp(absorbed, out=absorbed)
     result *= brushes.paper(colour(0.99, 0.982, 0.965), grain, unit)
     report(0.9)
     pencil *= np.clip(0.3 + 0.18 * grain, 0, 0.6) * ramp(inside, -0.02, 0.02)
-    result *= 1 - pencil
+    result *= 1 - np.maximum(pencil, 0.75 * strokes)
     return result
 
 
@@ -149,7 +151,7 @@ def bold_print(scene: Array, report: Report) -> Array:
     unit, shape = _unit(scene), scene.shape[1:]
     calm = brushes.kuwahara(scene, 3 * unit)
     report(0.15)
-    ink = brushes.ink_lines(calm, unit, weight=1.25)
+    ink = np.maximum(brushes.ink_lines(calm, unit, weight=1.25), brushes.thin_strokes(scene, unit))
     report(0.3)
     toned = brushes.toned(calm, 0.55, white=0.97)
     flat = brushes.kuwahara(toned, 5 * unit)
