@@ -81,8 +81,8 @@ format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff format
 
 lock: setup ## Pin the requirements anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean: ## Remove what was installed and what caches keep; never DATA_DIR
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
