@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -168,7 +169,10 @@ def forget_old() -> int:
 @cache
 def _background() -> Posthog:
     """Of this process; made when it is first needed, which in a server's child is after its fork."""
-    return _client(max_queue_size=QUEUE, flush_interval=INTERVAL, max_retries=1)
+    client = _client(max_queue_size=QUEUE, flush_interval=INTERVAL, max_retries=1)
+    # The client's own way, `atexit`, is not taken by the end of a server's child.
+    Finalize(None, flush, exitpriority=1)
+    return client
 
 
 @cache
