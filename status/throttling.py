@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -83,11 +84,11 @@ def _network(text: str) -> str:
     return str(mapped) if mapped else str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
 
 
-class _Throttle(BaseThrottle):
+class _Throttle(BaseThrottle, ABC):
     _wait = 1.0
 
-    def limits(self, request: Request) -> list[Limit]:
-        raise NotImplementedError
+    @abstractmethod
+    def limits(self, request: Request) -> list[Limit]: ...
 
     def allow_request(self, request: Request, view: Any) -> bool:
         exceeded = [limit for limit in self.limits(request) if limit.exceeded()]

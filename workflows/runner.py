@@ -55,13 +55,14 @@ def run_on(step: StepName, upload_id: str, run_id: str, served: Container[str]) 
 def _run(step: StepName, upload_id: str, run_id: str, ends_at: float) -> Upload | None:
     upload = Upload(pk=upload_id)
     try:
-        fence = upload.claim(step, settings.STEP_LEASE, run_id)
+        try:
+            fence = upload.claim(step, settings.STEP_LEASE, run_id)
+        except Upload.DoesNotExist:
+            return None
         if fence is None:
             return None
         structlog.contextvars.bind_contextvars(step=step.value, attempt=upload.attempt)
         _measured(Job(upload, step, fence, ends_at))
-    except Upload.DoesNotExist:
-        return None
     except (SoftTimeLimitExceeded, SystemExit, KeyboardInterrupt):
         _void_connection()
         raise

@@ -64,8 +64,9 @@ exec setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups --inh-caps=-al
 def as_somebody() -> list[str]:
     """What to write before a command so that it runs as the image's user; nothing where that may not be."""
     words = ["setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups", "--inh-caps=-all"]
-    if sys.base_prefix.startswith("/root/"):
-        words = ["unshare", "--mount", "sh", "-c", AS_SOMEBODY, "sh", sys.base_prefix, "/root"]
+    home = Path.home()  # which may be closed to others
+    if Path(sys.base_prefix).is_relative_to(home):
+        words = ["unshare", "--mount", "sh", "-c", AS_SOMEBODY, "sh", sys.base_prefix, str(home)]
     whoami = [sys.executable, "-c", "import os, django; print(os.getuid())"]
     try:
         tried = subprocess.run([*words, *whoami], capture_output=True)
