@@ -7,6 +7,7 @@ Times are the database's: `row.db_now` is read together with the row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,20 @@ def move(row: Upload, stage: Stage, progress: int, message: str | None, *, fence
     if not fenced:
         _enter(change, row, stage, message)
     return change
+
+
+def gone_on_with(row: Upload, change: Change, lease: timedelta) -> Change:
+    """The step that `change` comes to is claimed by the same run, if it is to be had."""
+    there = copy(row)
+    for name, value in change.columns.items():
+        setattr(there, name, value)
+    step = current_step(there)
+    claimed = step and claim(there, step, lease, row.run_id, lambda: False)
+    if not claimed:
+        return change
+    columns = change.columns | claimed.columns
+    del columns["due_at"]  # nobody waits for it, and it is the one that an index holds
+    return Change(columns, change.events + claimed.events, change.steps | claimed.steps, change.result)
 
 
 def _leave(change: Change, row: Upload, step: StepName, begun: bool) -> None:

@@ -39,15 +39,15 @@ class Job:
         self.upload = upload
         self.step = step
         self.fence = fence
+        self.ends_at = ends_at
         self.lost = False
         self.exit: BaseException | None = None
         """What ends the worker as soon as the step is recorded."""
         self._span = WORK[STAGE_OF[step]]
         self._reported_at = time.monotonic()
-        self._ends_at = ends_at
 
     def seconds_left(self) -> float:
-        return self._ends_at - time.monotonic()
+        return self.ends_at - time.monotonic()
 
     def report(self, fraction: float) -> None:
         """How much of this step is done, 0 to 1. Raises `LeaseLost` when the work is void: let it end the step."""

@@ -4,7 +4,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 from uploads import ledger
 from uploads.errors import CodedError, IllegalTransition, LeaseLost, Rejected
 from uploads.models import Upload
-from uploads.stages import STAGE_OF, Stage, StepName
+from uploads.stages import STAGE_OF, STEP_AFTER, Stage, StepName
 from workflows.errors import Deferred, Transient
 from workflows.job import Job
 from workflows.metrics import STEP_SECONDS
@@ -32,47 +32,67 @@ RENEW_AGAIN = 1.0
 
 def run(step: StepName, upload_id: str, run_id: str) -> bool:
     """Do the step if it is to be had; whatever comes of it is in the record. False when it was not to be had."""
-    upload = _run(step, upload_id, run_id, time.monotonic() + settings.STEP_TIMEOUT.total_seconds())
-    if upload and _is_done(upload, step):
-        hint(upload)
-    return upload is not None
+    job = _claimed(step, upload_id, run_id)
+    if job:
+        _done(job, lambda _: False)
+    return job is not None
 
 
 def run_on(step: StepName, upload_id: str, run_id: str, served: Container[str]) -> None:
     """And go on with what follows, where that waits on one of the queues in `served`: a picture that was begun is
-    done before others are begun, and no message has to come for it.
+    done before others are begun, no message has to come for it, and each step is claimed as the one before it ends.
 
     Together they have the time of one step, for so long may a task run: only quick ones are gone on with.
     """
     began, limit = time.monotonic(), settings.STEP_TIMEOUT.total_seconds()
-    while (upload := _run(step, upload_id, run_id, began + limit)) and _is_done(upload, step) and upload.step:
-        step = upload.step
-        if PIPELINE[step].queue not in served or time.monotonic() - began > QUICK * limit:
-            hint(upload)
-            return
+
+    def goes_on(following: StepName) -> bool:
+        return PIPELINE[following].queue in served and time.monotonic() - began <= QUICK * limit
+
+    job = _claimed(step, upload_id, run_id)
+    while job:
+        job = _done(job, goes_on)
 
 
-def _run(step: StepName, upload_id: str, run_id: str, ends_at: float) -> Upload | None:
-    upload = Upload(pk=upload_id)
-    try:
+def _claimed(step: StepName, upload_id: str, run_id: str) -> Job | None:
+    upload, ends_at = Upload(pk=upload_id), time.monotonic() + settings.STEP_TIMEOUT.total_seconds()
+    with _interruptible():
         try:
             fence = upload.claim(step, settings.STEP_LEASE, run_id)
         except Upload.DoesNotExist:
             return None
-        if fence is None:
-            return None
-        structlog.contextvars.bind_contextvars(step=step.value, attempt=upload.attempt)
-        _measured(Job(upload, step, fence, ends_at))
+    return None if fence is None else Job(upload, step, fence, ends_at)
+
+
+def _done(job: Job, goes_on: Callable[[StepName], bool]) -> Job | None:
+    """The job of the step after it, once that is claimed; else whoever is to do it is told."""
+    upload, step = job.upload, job.step
+    structlog.contextvars.bind_contextvars(step=step.value, attempt=upload.attempt)
+    with _interruptible():
+        fence = _measured(job, goes_on)
+        if fence is not None:
+            return Job(upload, StepName(str(upload.step)), fence, job.ends_at)
+        if _is_done(upload, step):
+            hint(upload)
+        if job.exit:
+            raise job.exit
+    return None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
     except (SoftTimeLimitExceeded, SystemExit, KeyboardInterrupt):
         _void_connection()
         raise
-    return upload
 
 
-def _measured(job: Job) -> None:
+def _measured(job: Job, goes_on: Callable[[StepName], bool]) -> int | None:
     upload, step, began = job.upload, job.step, time.monotonic()
+    fence = None
     try:
-        _work(job)
+        fence = _work(job, goes_on)
     except LeaseLost:
         logger.info("%s %s: void, it is somebody else's now", upload.pk, step)
         outcome = "void"
@@ -80,10 +100,7 @@ def _measured(job: Job) -> None:
         logger.info("%s %s: %s after %.1f s", upload.pk, step, upload.stage, time.monotonic() - began)
         outcome = _outcome(upload, step)
     STEP_SECONDS.labels(step, outcome).observe(time.monotonic() - began)
-    if job.exit:
-        if _is_done(upload, step):
-            hint(upload)
-        raise job.exit
+    return fence
 
 
 def _is_done(upload: Upload, step: StepName) -> bool:
@@ -96,13 +113,19 @@ def _outcome(upload: Upload, step: StepName) -> str:
     return "failed" if upload.stage == Stage.FAILED else "to be tried again"
 
 
-def _work(job: Job) -> None:
-    """Every way in which a step can end, recorded."""
+def _work(job: Job, goes_on: Callable[[StepName], bool]) -> int | None:
+    """Every way in which a step can end, recorded. The fence of the step after it, when that is claimed with it."""
     try:
         # No renewal once the step is committed: it would be that of the next step, which nobody has claimed.
         with _lease(job):
             outcome = PIPELINE[job.step].work(job)
-        job.upload.complete_step(fence=job.fence, output=outcome.output, result=outcome.result, skipped=outcome.skipped)
+        return job.upload.complete_step(
+            fence=job.fence,
+            output=outcome.output,
+            result=outcome.result,
+            skipped=outcome.skipped,
+            lease=settings.STEP_LEASE if _is_gone_on_with(job, goes_on) else None,
+        )
     except Rejected as error:
         job.upload.fail(error, fence=job.fence)
     except Deferred as error:
@@ -123,6 +146,12 @@ def _work(job: Job) -> None:
     except Exception as error:
         logger.exception("%s of %s", job.step, job.upload.pk)
         _try_again(job, CodedError("INTERNAL", detail=f"{type(error).__name__}: {error}"))
+    return None
+
+
+def _is_gone_on_with(job: Job, goes_on: Callable[[StepName], bool]) -> bool:
+    following = STEP_AFTER[job.step]
+    return following is not None and not job.exit and goes_on(following)
 
 
 def _let_go(job: Job) -> None:

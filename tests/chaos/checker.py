@@ -244,12 +244,12 @@ def no_transaction_during_work(evidence: Evidence) -> Iterator[Finding]:
 
 
 def hung_work_ends(evidence: Evidence) -> Iterator[Finding]:
-    left = Counter((entry["pid"], entry["upload"]) for entry in evidence.told("left"))
+    left = Counter((entry["pid"], entry["upload"], entry["step"]) for entry in evidence.told("left"))
     for hung in evidence.told("hang"):
         job, step = hung["upload"], hung["step"]
         if evidence.steps[job][step]["attempt"] < 2:
             yield 12, job, f"hung in {step}, and was not tried again"
-        if hung["pid"] in evidence.alive and not left[hung["pid"], job]:
+        if hung["pid"] in evidence.alive and not left[hung["pid"], job, step]:
             yield 12, job, f"still keeps a worker busy with {step}"
 
 

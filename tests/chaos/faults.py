@@ -122,11 +122,16 @@ def _at_the_claim() -> None:
         reach("claim.before", step, self)
         fence = real(self, step, lease, run_id)
         if fence is not None:
-            journal("claim", upload=self.pk, step=step, fence=fence, run=self.run, attempt=self.attempt, host=HOST)
+            _note_claim(self, step)
             reach("claim.after", step, self)
         return fence
 
     Upload.claim = claim  # type: ignore[method-assign]
+
+
+def _note_claim(upload: Upload, step: str) -> None:
+    facts = {"upload": upload.pk, "step": step, "fence": upload.fence, "run": upload.run, "attempt": upload.attempt}
+    journal("claim", **facts, host=HOST)
 
 
 def _at_the_work() -> None:
@@ -185,7 +190,7 @@ def _misbehave(job: Job) -> None:
 def _at_the_commit() -> None:
     real = Upload.complete_step
 
-    def complete_step(self: Upload, *, fence: int, **outcome: Any) -> None:
+    def complete_step(self: Upload, *, fence: int, **outcome: Any) -> int | None:
         step, run = str(self.step), self.run
 
         def within(execute: Any, sql: str, *more: Any) -> Any:
@@ -196,24 +201,29 @@ def _at_the_commit() -> None:
 
         reach("commit.before", step, self)
         with connection.execute_wrapper(within):
-            real(self, fence=fence, **outcome)
+            following = real(self, fence=fence, **outcome)
         journal("commit", upload=self.pk, step=step, fence=fence, run=run)
+        if following is not None:
+            _note_claim(self, str(self.step))
         reach("commit.after", step, self)
+        if following is not None:
+            reach("claim.after", str(self.step), self)
         _exchange(runner, "hint", functools.partial(_hint, hint, step))
+        return following
 
     hint = _exchange(runner, "hint", None)
     Upload.complete_step = complete_step  # type: ignore[method-assign]
 
 
 def _at_the_end() -> None:
-    run_step, run_on, hand_back = runner._run, runner.run_on, Upload.hand_back
+    done, run_on, hand_back = runner._done, runner.run_on, Upload.hand_back
     chance = _chance()
 
-    def run_step_(step: StepName, upload_id: str, *more: Any) -> Upload | None:
+    def done_(job: Job, goes_on: Callable[[StepName], bool]) -> Job | None:
         try:
-            return run_step(step, upload_id, *more)
+            return done(job, goes_on)
         finally:
-            journal("left", upload=upload_id, step=step)
+            journal("left", upload=job.upload.pk, step=job.step)
 
     def run_on_(step: StepName, upload_id: str, run_id: str, served: Container[str]) -> None:
         """Every other time as if what follows were the work of other workers, who have to hear of it."""
@@ -223,7 +233,7 @@ def _at_the_end() -> None:
         hand_back(self, fence=fence)
         journal("handed back", upload=self.pk, fence=fence)
 
-    _exchange(runner, "_run", run_step_)
+    _exchange(runner, "_done", done_)
     _exchange(runner, "run_on", run_on_)
     Upload.hand_back = hand_back_  # type: ignore[method-assign]
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from celery import current_app
 from django.conf import LazySettings
+from django.db import connection
+from django.db.models.functions import Now
 from django.test import TestCase
+from django.test.utils import CaptureQueriesContext
 
 from tests.api import Api
 from uploads.errors import Rejected
@@ -40,6 +43,31 @@ def test_one_message_is_enough_for_a_worker_that_does_everything(api: Api) -> No
     assert run_on(upload, EVERYTHING) == []
     assert upload.status == "completed"
     assert [step.attempt for step in upload.steps.all()] == [1, 1, 1, 1]
+
+
+def test_a_step_is_claimed_in_the_transaction_that_ends_the_one_before(api: Api) -> None:
+    upload, together = api.accepted(), api.accepted()
+    for step in StepName:
+        runner.run(step, str(upload.pk), "task")
+    upload.refresh_from_db()
+    with CaptureQueriesContext(connection) as queries:
+        run_on(together, EVERYTHING)
+    writes = [query for query in queries if query["sql"].startswith('UPDATE "uploads_upload"')]
+    assert len(writes) == together.version - 1 == len(StepName) + 1
+    assert upload.version - 1 == 2 * len(StepName)
+    assert list(together.events.values_list("seq", "type")) == list(upload.events.values_list("seq", "type"))
+    assert together.fence == upload.fence
+
+
+def test_a_job_without_time_left_is_not_gone_on_with(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def generate(job: Job) -> Outcome:
+        Upload.objects.filter(pk=job.upload.pk).update(deadline_at=Now())
+        return Outcome()
+
+    monkeypatch.setitem(PIPELINE, StepName.GENERATE, PIPELINE[StepName.GENERATE]._replace(work=generate))
+    upload = api.accepted()
+    assert run_on(upload, EVERYTHING) == ["images"]
+    assert (upload.step, upload.attempt, upload.lease_until) == (StepName.STORE, 0, None)
 
 
 def test_what_another_worker_does_is_hinted_there(api: Api) -> None:

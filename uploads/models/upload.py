@@ -280,8 +280,13 @@ class Upload(models.Model):
         output: dict[str, Any],
         result: dict[str, Any] | None = None,
         skipped: bool = False,
-    ) -> None:
-        """The claimed step is done: publish what it made, and go on to the next stage, all in one transaction."""
+        lease: timedelta | None = None,
+    ) -> int | None:
+        """The claimed step is done: publish what it made, and go on to the next stage, all in one transaction.
+
+        With a `lease` the same worker goes on, and claims the next step at once: the fence of that is returned, or
+        None when it is not to be had.
+        """
 
         def decide(row: Upload) -> Change:
             if row.is_terminal or not row.attempt:
@@ -293,9 +298,10 @@ class Upload(models.Model):
             change.result = result
             # The claim ends with its step: nothing that is late may count as the next step's.
             change.columns["fence"] = row.fence + 1
-            return change
+            return transitions.gone_on_with(row, change, lease) if lease else change
 
         self._change(decide, fence)
+        return self.fence if lease and self.lease_until else None
 
     def try_again(self, error: CodedError, wait: timedelta, *, fence: int, counts: bool = True) -> None:
         """The claimed step did not succeed, and is due again after `wait`; failed when that was its last attempt."""
