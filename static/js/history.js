@@ -11,6 +11,7 @@ let job = null;
 let token = null;
 let timed = '';
 let lastEvent = 0;
+let said = '';
 let reading = false;
 
 /**
@@ -52,7 +53,7 @@ async function readOn() {
     let more = true;
     while (more) {
       const answer = await call('GET', `${job.urls.events}?lastEventId=${lastEvent}&limit=500`, token);
-      list.append(...answer.events.map(line));
+      list.append(...answer.events.filter(isNews).map(line));
       lastEvent = answer.lastEventId;
       more = answer.hasMore;
     }
@@ -62,6 +63,13 @@ async function readOn() {
   } finally {
     reading = false;
   }
+}
+
+/** A step that fails for good ends the job, with the same words. */
+function isNews({ type, message }) {
+  const isSaid = type === 'job.failed' && message === said;
+  said = message;
+  return !isSaid;
 }
 
 function line({ level, message, timestamp }) {

@@ -209,7 +209,7 @@ function remove() {
     await call('DELETE', last.job.urls.job, token);
     forget(jobId);
     await dropOriginal(jobId);
-    location.assign('/');
+    location.assign('/#deleted');
   });
 }
 

@@ -23,6 +23,7 @@ export async function showMyPictures(onForgotten) {
   listen(onForgotten);
   if (!storedToken()) return;
   offerToForget();
+  confirmDeletion();
   try {
     await showPage();
   } catch (error) {
@@ -30,6 +31,13 @@ export async function showMyPictures(onForgotten) {
     list.append(...(await rows(entries().slice(0, LISTED))));
   }
   tidy();
+}
+
+/** The page of a job that was deleted leads here. */
+function confirmDeletion() {
+  if (location.hash !== '#deleted') return;
+  history.replaceState(null, '', location.pathname);
+  say('own-note', word('list.deleted'));
 }
 
 /** From the first job of this browser on. */

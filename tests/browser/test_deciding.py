@@ -65,7 +65,12 @@ def test_a_deleted_picture_is_gone_everywhere(visitor: Visitor, photo: File) -> 
     visitor.part("sure").get_by_role("button", name="Delete").click()
     visitor.page.wait_for_url(visitor.darkroom.url + "/")
     expect(visitor.part("album")).to_be_hidden()
+    for place in ("own-note", "announcer"):
+        expect(visitor.part(place)).to_have_text("The picture is deleted.")
     assert visitor.ask("GET", f"/api/status/{job}").status == 404
+    visitor.page.reload()
+    visitor.page.wait_for_load_state("networkidle")
+    expect(visitor.part("own-note")).to_be_empty()
     visitor.open(f"/jobs/{job}")
     visitor.expect_state("missing")
     expect(visitor.part("original")).to_be_hidden()

@@ -5,6 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import pytest
 from playwright.sync_api import expect
 
+from tests import pictures
 from tests.browser.visitor import File, Visitor
 from tests.processes.installation import Installation
 from tests.processes.standstill import half_drawn
@@ -26,6 +27,19 @@ def test_the_log_is_read_on_demand_and_goes_on_with_the_job(
     shown = visitor.part("events").locator("li span")
     expect(shown).to_have_count(len(told))
     assert shown.all_text_contents() == told
+
+
+def test_why_a_job_failed_is_said_once(visitor: Visitor) -> None:
+    whole = pictures.encoded(pictures.landscape(), "JPEG")
+    job = visitor.send(File("torn.jpg", whole[: len(whole) // 2]))
+    visitor.expect_state("failed")
+    visitor.page.get_by_text("What has happened").click()
+    *before, step, end = visitor.ask("GET", f"/api/status/{job}/events").json["events"]
+    assert (step["type"], end["type"]) == ("step.failed", "job.failed")
+    assert step["message"] == end["message"]
+    shown = visitor.part("events").locator("li span")
+    expect(shown).to_have_count(len(before) + 1)
+    assert shown.all_text_contents() == [event["message"] for event in [*before, step]]
 
 
 def test_each_stage_says_how_long_it_took(visitor: Visitor, photo: File) -> None:

@@ -277,9 +277,40 @@ def test_all_of_it_by_keyboard_alone(visitor: Visitor, photo: File) -> None:
         visitor.page.keyboard.press("Enter")
 
 
+def test_a_picture_from_before_is_opened_and_deleted_by_keyboard_alone(visitor: Visitor, photo: File) -> None:
+    job = visitor.send(photo)
+    visitor.expect_completed()
+    visitor.open()
+    expect(visitor.row("Ready")).to_be_visible()
+    _tab_until(visitor.page, "document.activeElement.dataset.do === 'open'")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url(f"**/jobs/{job}")
+    visitor.expect_completed()
+    _tab_to(visitor.page, "delete")
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.part("sure")).to_be_visible()
+    visitor.page.keyboard.press("Escape")
+    assert visitor.page.evaluate("document.activeElement.id") == "delete"
+    visitor.page.keyboard.press("Enter")
+    _tab_until(visitor.page, "document.activeElement.value === 'delete'")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url(visitor.darkroom.url + "/")
+    assert visitor.ask("GET", f"/api/status/{job}").status == 404
+    _tab_to(visitor.page, "forget")
+    visitor.page.keyboard.press("Enter")
+    _tab_until(visitor.page, "document.activeElement.value === 'forget'")
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.part("own-note")).to_contain_text("This browser is forgotten")
+    assert visitor.page.evaluate("document.activeElement.id") == "pick"
+
+
 def _tab_to(page: Page, name: str) -> None:
+    _tab_until(page, f"document.activeElement.id === '{name}'")
+
+
+def _tab_until(page: Page, there: str) -> None:
     for _ in range(12):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.id") == name:
+        if page.evaluate(there):
             return
-    raise AssertionError(f"the keyboard does not reach {name}")
+    raise AssertionError(f"the keyboard does not come to where {there}")
