@@ -81,7 +81,7 @@ class StatusView(APIView):
 
 def _answer(request: HttpRequest, found: Found) -> HttpResponse:
     # Not while pending: the place in the queue changes, and the row does not.
-    if found.stage and found.etag in _etags(request):
+    if found.stage and _is_known(found.etag, request):
         return watched(HttpResponseNotModified(headers={"ETag": found.etag}), found.stage)
     response = HttpResponse(encoded(status_document(found.read(), timezone.now())), JSON)
     if found.stage:
@@ -89,9 +89,11 @@ def _answer(request: HttpRequest, found: Found) -> HttpResponse:
     return watched(response, found.stage)
 
 
-def _etags(request: HttpRequest) -> list[str]:
-    sent = request.META  # without taking every header apart, as request.headers does
-    return [etag.strip().removeprefix("W/") for etag in sent.get("HTTP_IF_NONE_MATCH", "").split(",")]
+def _is_known(etag: str, request: HttpRequest) -> bool:
+    sent = request.META.get("HTTP_IF_NONE_MATCH")  # without taking every header apart, as request.headers does
+    if not sent:
+        return False
+    return sent in {etag, "*"} or etag in [one.strip().removeprefix("W/") for one in sent.split(",")]
 
 
 encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

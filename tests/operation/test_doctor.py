@@ -103,6 +103,15 @@ def test_a_value_that_cannot_be_is_one_sentence(tmp_path: Path, setting: str, va
     assert (ended.returncode, ended.stderr) == (1, f"mend  configuration: {words}\n")
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"), [("sqlite:///nowhere/at/all", "unable to open"), ("postgres://127.0.0.1:1/none", "refused")]
+)
+def test_a_database_that_is_away_is_one_sentence_to_every_command(tmp_path: Path, url: str, reason: str) -> None:
+    ended = run(tmp_path, "manage.py", "migrate", DATABASE_URL=url)
+    assert ended.returncode == 1
+    assert re.fullmatch(rf"mend  database: Look at DATABASE_URL, .*{reason}.*\n", ended.stderr)
+
+
 def test_an_empty_value_is_the_default(healthy: Path) -> None:
     code, said = doctor(healthy, SWEEP_SECONDS="600", UPLOAD_MAX_BYTES="", STEP_LEASE_SECONDS=" ")
     assert code == 0, said

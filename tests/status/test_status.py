@@ -109,7 +109,7 @@ def test_times_are_utc_to_the_millisecond(api: Api) -> None:
     assert len(str(told["createdAt"])) == 24
 
 
-@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}'])
+@pytest.mark.parametrize("form", ["{}", "W/{}", '"other", {}', "*"])
 def test_an_unchanged_job_is_304(api: Api, form: str) -> None:
     upload = api.accepted()
     upload.update_stage(Stage.GENERATING, 45)
