@@ -56,6 +56,7 @@ bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture step
 	@command -v wrk >/dev/null || { echo "This needs wrk: apt-get install wrk" >&2; exit 1; }
 	$(BIN)/python -m tests.benchmarks.poll
 	$(BIN)/python -m tests.benchmarks.poll --database sqlite
+	$(BIN)/python -m tests.benchmarks.threads
 	$(BIN)/python -m tests.benchmarks.jobs
 	$(BIN)/python -m tests.benchmarks.jobs --work nothing
 	$(BIN)/python -m tests.benchmarks.jobs --work nothing --broker embedded --database sqlite

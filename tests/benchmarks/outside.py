@@ -145,9 +145,9 @@ def _steady(lags: Any, per_second: float, seconds: float, arrival: report.Table)
 
 @contextmanager
 def _polled() -> Iterator[dict[str, Page]]:
-    from tests.benchmarks.poll import _job
+    from tests.benchmarks.poll import job_under_way
 
-    job, token = _job()
+    job, token = job_under_way()
     key = {"POSTHOG_API_KEY": "phc_test"}
     with (
         posthog() as hog,
