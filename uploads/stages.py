@@ -1,7 +1,7 @@
 """The stages of a job, their order, and the share of the bar that each has. Pure Python."""
 
 from enum import StrEnum
-from itertools import pairwise
+from itertools import zip_longest
 from typing import NamedTuple
 
 
@@ -55,7 +55,7 @@ WORK = {
 }
 STAGE_OF = {work.step: stage for stage, work in WORK.items()}
 FIRST_STEP = StepName.VALIDATE
-STEP_AFTER: dict[StepName, StepName | None] = {**dict(pairwise(STAGE_OF)), StepName.WATERMARK: None}
+STEP_AFTER: dict[StepName, StepName | None] = dict(zip_longest(STAGE_OF, list(STAGE_OF)[1:]))
 
 _ORDER = {None: 0} | {stage: rank for rank, stage in enumerate(Stage, start=1)}
 
