@@ -22,6 +22,8 @@ FEW = 1_000
 WATCHED = 1_000
 RARE = 10
 """Of so many calls, pages of the admin get one."""
+PATIENT = {"DATABASE_STATEMENT_TIMEOUT_SECONDS": "3600"}
+"""Ten million rows come in one statement."""
 UPDATES_OF_ONE = 25
 """Of a job that runs."""
 
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200, help="of each query in each round")
     parser.add_argument("--updates", type=int, default=1_000_000, help="at the end; 0 for none")
     chosen = parser.parse_args()
-    with darkroom(chosen.database) as folder, _databases(folder, FEW, chosen.uploads) as sizes:
+    with darkroom(chosen.database, **PATIENT) as folder, _databases(folder, FEW, chosen.uploads) as sizes:
         tables: dict[str, report.Table] = {}
         for _ in range(chosen.rounds):
             for name, size in sizes.items():
