@@ -136,7 +136,8 @@ def _queries() -> dict[str, Callable[[], object]]:
     events = Event.objects.filter(upload__in=newest[: outbox.BATCH], seq=1)
     entries = [OutboxEntry(event=each, upload_id=each.upload_id, type="job.stage_changed") for each in events]
     waiting = Upload.objects.waiting().order_by("-due_at", "-pk")
-    # Those that were hinted in the round before have waited long again.
+    # What was claimed in the round before is told, and those that were hinted in it have waited long again.
+    outbox.publish()
     waiting.filter(hinted_at__isnull=False).update(hinted_at=None)
     to_mark, to_claim, talks = list(recovery.unhinted()[: recovery.BATCH]), waiting.iterator(), waiting[0]
 
