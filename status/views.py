@@ -90,9 +90,8 @@ def _answer(request: HttpRequest, found: Found) -> HttpResponse:
 
 
 def _is_known(etag: str, request: HttpRequest) -> bool:
-    sent = request.META.get("HTTP_IF_NONE_MATCH")  # without taking every header apart, as request.headers does
-    if not sent:
-        return False
+    headers = request.META  # without taking every header apart, as request.headers does
+    sent = headers.get("HTTP_IF_NONE_MATCH", "")
     return sent in {etag, "*"} or etag in [one.strip().removeprefix("W/") for one in sent.split(",")]
 
 
