@@ -33,7 +33,12 @@ test: setup ## Run all tests, on SQLite and then on PostgreSQL
 	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
 	else echo "There is no Node here: the hook's own tests are left out."; fi
-	$(BIN)/python -m pytest
+	@# Those of the browser mostly wait for it: beside the others, they cost little time. Each run has its own folder.
+	@said=$$(mktemp); $(BIN)/python -m pytest tests/browser >$$said 2>&1 & browser=$$!; \
+	trap "kill $$browser" INT TERM; \
+	$(BIN)/python -m pytest --ignore tests/browser; others=$$?; \
+	wait $$browser; code=$$?; cat $$said; rm $$said; \
+	[ $$others -eq 0 ] && [ $$code -eq 0 ]
 	$(BIN)/python -m pytest --database postgresql -m "not any_database"
 
 lint: setup ## Everything that can be said about the code without running it
