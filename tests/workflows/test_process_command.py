@@ -209,7 +209,10 @@ def test_nobody_who_listens_is_no_reason_for_a_traceback(photo: Path) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupted_job_is_cancelled(photo: Path, tmp_path: Path) -> None:
     photo.write_bytes(pictures.encoded(pictures.landscape(3000, 2000), "JPEG"))
+    # As in a terminal: what a shell runs in the background ignores SIGINT, and so does whatever that starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(**command(photo), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     began = time.monotonic()
     while not Upload.objects.filter(stage="generating").exists():
         assert process.poll() is None
