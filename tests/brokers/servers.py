@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import NoReturn
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -143,7 +144,7 @@ class OwnRedis:
 def own_redis() -> Iterator[OwnRedis]:
     program = shutil.which("redis-server")
     if not program:
-        pytest.skip("no redis-server on this machine")
+        _missing("no redis-server on this machine")
     server = OwnRedis(program)
     try:
         yield server
@@ -156,8 +157,11 @@ def _reachable(name: str, host: str | None, port: int) -> tuple[str, int]:
     try:
         socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
-        missing = f"no {name} at {host}:{port}: {error}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        _missing(f"no {name} at {host}:{port}: {error}")
     return host, port
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
