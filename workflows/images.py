@@ -133,7 +133,8 @@ def encode_preview(image: Image.Image, text: str) -> Encoded:
 
 
 def _scaled(image: Image.Image, max_side: int) -> Image.Image:
-    return _bare(image).resize(_fitted(image.size, max_side), Image.Resampling.LANCZOS, reducing_gap=3)
+    plain = image if image.mode == "RGB" else image.convert("RGB")
+    return plain.resize(_fitted(image.size, max_side), Image.Resampling.LANCZOS, reducing_gap=2)
 
 
 def _webp(image: Image.Image, *, quality: int = 80, lossless: bool = False) -> Encoded:

@@ -1,24 +1,31 @@
-"""What the picture steps cost beside the same done by hand with Pillow: `python -m tests.benchmarks.pictures`.
+"""What each picture step costs beside the same done by hand with Pillow: `python -m tests.benchmarks.pictures`.
 
-CPU seconds of one core, medians of interleaved rounds; only ratios mean anything.
+CPU seconds of one core, and the memory that a whole picture takes at its peak, in processes of their own.
 """
 
-import argparse
-import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tests import pictures
+from tests.benchmarks import report
 from workflows import images
 from workflows.generators import PROMPT_VERSIONS
 from workflows.generators.local import LocalGenerator
 
 SIDE = 2048
 LIMIT = 50_000_000
+MARK = "Darkroom"
+BY_HAND = "by hand"
+SIZES = {12: (4000, 3000), 24: (6000, 4000), 48: (8000, 6000)}
+"""Of what cameras make, by their megapixels."""
 
 
 def by_hand_decode(data: bytes) -> Image.Image:
@@ -29,42 +36,110 @@ def by_hand_decode(data: bytes) -> Image.Image:
     return image
 
 
-def by_hand_jpeg(image: Image.Image) -> bytes:
+def by_hand_full(image: Image.Image) -> bytes:
     out = BytesIO()
     image.save(out, "JPEG", quality=92, subsampling=0, optimize=True, progressive=True)
     return out.getvalue()
 
 
+def by_hand_preview(image: Image.Image) -> bytes:
+    preview = image.copy()
+    preview.thumbnail((images.PREVIEW_SIDE, images.PREVIEW_SIDE), Image.Resampling.LANCZOS)
+    layer = Image.new("RGBA", (2 * preview.width, 2 * preview.height), (255, 255, 255, 0))
+    draw, font = ImageDraw.Draw(layer), ImageFont.load_default(preview.width / 24)
+    for y in range(0, layer.height, preview.height // 8):
+        for x in range(0, layer.width, preview.width // 4):
+            draw.text((x, y), MARK, (255, 255, 255, 100), font)
+    turned = layer.rotate(30, Image.Resampling.BICUBIC)
+    left, top = preview.width // 2, preview.height // 2
+    over = turned.crop((left, top, left + preview.width, top + preview.height))
+    out = BytesIO()
+    Image.alpha_composite(preview.convert("RGBA"), over).convert("RGB").save(out, "WEBP", quality=82)
+    return out.getvalue()
+
+
+def by_hand_thumbnail(image: Image.Image) -> bytes:
+    thumbnail = image.copy()
+    thumbnail.thumbnail((images.THUMBNAIL_SIDE, images.THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    thumbnail.save(out, "WEBP", quality=80)
+    return out.getvalue()
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser = report.options(__doc__)
+    chosen = parser.parse_args()
     photo = pictures.encoded(pictures.landscape(4608, 3456), "JPEG", quality=90)
-    small = pictures.encoded(pictures.landscape(2304, 1728), "JPEG", quality=90)
     decoded = images.decode(BytesIO(photo), max_pixels=LIMIT, max_side=SIDE)
     work = images.encode_work(decoded)
-    rivals: dict[str, Callable[[], object]] = {
-        "decode 16 MP, by hand": lambda: by_hand_decode(photo),
-        "decode 16 MP": lambda: images.decode(BytesIO(photo), max_pixels=LIMIT, max_side=SIDE),
-        "decode 4 MP": lambda: images.decode(BytesIO(small), max_pixels=LIMIT, max_side=SIDE),
-        "full as JPEG, by hand": lambda: by_hand_jpeg(decoded),
-        "full": lambda: images.encode_full(decoded),
-        "preview with watermark": lambda: images.encode_preview(decoded, "Darkroom"),
-        "thumbnail": lambda: images.encode_thumbnail(decoded),
+    compared: dict[str, dict[str, Callable[[], object]]] = {
+        "16 MP in, decoded": {
+            BY_HAND: lambda: by_hand_decode(photo),
+            "ours": lambda: images.decode(BytesIO(photo), max_pixels=LIMIT, max_side=SIDE),
+        },
+        "the result in full": {
+            BY_HAND: lambda: by_hand_full(decoded),
+            "ours": lambda: images.encode_full(decoded),
+        },
+        "preview with watermark": {
+            BY_HAND: lambda: by_hand_preview(decoded),
+            "ours": lambda: images.encode_preview(decoded, MARK),
+        },
+        "thumbnail": {
+            BY_HAND: lambda: by_hand_thumbnail(decoded),
+            "ours": lambda: images.encode_thumbnail(decoded),
+        },
+        "the local generator": {
+            "the result in full, by hand": lambda: by_hand_full(decoded),
+            **{each: partial(LocalGenerator().generate, work, each, _unheard) for each in PROMPT_VERSIONS},
+        },
     }
-    for version in PROMPT_VERSIONS:
-        rivals[f"generate {version}"] = partial(LocalGenerator().generate, work, version, _unheard)
-    took: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(rounds):
-        for name, work_of in rivals.items():
-            began = time.process_time()
-            work_of()
-            took[name].append(time.process_time() - began)
-    medians = {name: statistics.median(times) for name, times in took.items()}
-    print(f"\n{'pictures':28} {'CPU s':>8} {'of by hand':>11}")
-    for name, median in medians.items():
-        hand = {"decode 16 MP": "decode 16 MP, by hand", "full": "full as JPEG, by hand"}.get(name)
-        print(f"{name:28} {median:8.3f} {median / medians[hand] if hand else float('nan'):11.2f}")
+    tables = [
+        report.Table(title, "CPU s", next(iter(rivals)), more_is_better=False) for title, rivals in compared.items()
+    ]
+    for _ in range(chosen.rounds):
+        for table, rivals in zip(tables, compared.values(), strict=True):
+            for name, work_of in rivals.items():
+                table.add(name, _seconds(work_of))
+    report.finish([*tables, _memory()], chosen)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _memory() -> report.Table:
+    """At the peak of all that is done to a picture, over what a process takes that does nothing."""
+    table = report.Table("memory at its peak, a megapixel", "MiB", "by hand, 12 MP", more_is_better=False)
+    with TemporaryDirectory() as folder:
+        for megapixels, size in SIZES.items():
+            file = Path(folder) / f"{megapixels}.jpg"
+            pictures.landscape(*size).save(file, "JPEG", quality=90)
+            for how in (BY_HAND, "ours"):
+                peak, idle = (_peak(how, each) for each in (file, None))
+                table.add(f"{how}, {megapixels} MP", (peak - idle) / megapixels)
+    return table
+
+
+def _peak(how: str, file: Path | None) -> float:
+    arguments = [sys.executable, "-m", "tests.benchmarks.pictures", "--peak", how, str(file or "")]
+    return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+
+
+def _say_peak(how: str, file: str) -> None:
+    """MiB."""
+    if file:
+        data = Path(file).read_bytes()
+        if how == BY_HAND:
+            image = by_hand_decode(data)
+            by_hand_full(image), by_hand_preview(image), by_hand_thumbnail(image)
+        else:
+            image = images.decode(BytesIO(data), max_pixels=LIMIT, max_side=SIDE)
+            images.encode_full(image), images.encode_preview(image, MARK), images.encode_thumbnail(image)
+    # Not getrusage: there a process inherits the peak of the one that started it.
+    print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def _unheard(fraction: float) -> None:
@@ -72,4 +147,7 @@ def _unheard(fraction: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--peak"]:
+        _say_peak(*sys.argv[2:])
+    else:
+        main()
