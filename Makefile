@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 
-.PHONY: help setup up admin check-providers test lint audit format lock chaos bench guard sheet screenshots clean
+.PHONY: help setup up admin check-providers test test-first test-second lint audit format lock chaos bench guard sheet screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,13 +33,17 @@ test: setup ## Run all tests, on SQLite and then on PostgreSQL
 	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
 	else echo "There is no Node here: the hook's own tests are left out."; fi
-	@# Those of the browser mostly wait for it: beside the others, they cost little time. Each run has its own folder.
-	@said=$$(mktemp); $(BIN)/python -m pytest tests/browser >$$said 2>&1 & browser=$$!; \
-	trap "kill $$browser" INT TERM; \
-	$(BIN)/python -m pytest --ignore tests/browser; others=$$?; \
-	wait $$browser; code=$$?; cat $$said; rm $$said; \
-	[ $$others -eq 0 ] && [ $$code -eq 0 ]
-	$(BIN)/python -m pytest --database postgresql -m "not any_database"
+	@# Much of a test's time is waiting, so two rows of them go at once. Each run has its own folder and databases.
+	@$(MAKE) --no-print-directory --jobs 2 test-first test-second
+
+test-first:
+	MAKEFLAGS= $(BIN)/python -m pytest --ignore tests/browser
+
+test-second:
+	@said=$$(mktemp); code=0; export MAKEFLAGS=; \
+	$(BIN)/python -m pytest tests/browser >$$said 2>&1 || code=1; \
+	$(BIN)/python -m pytest --database postgresql -m "not any_database" >>$$said 2>&1 || code=1; \
+	cat $$said; rm $$said; exit $$code
 
 lint: setup ## Everything that can be said about the code without running it
 	$(BIN)/ruff check
@@ -54,8 +58,8 @@ audit: setup ## Look up what is pinned with an advisory service; AUDIT=required 
 	$(BIN)/python -m tests.audit requirements.txt requirements-dev.txt
 
 chaos: setup ## Break everything, at length: processes, brokers, database, disk, clocks
-	$(BIN)/python -m pytest tests/chaos --chaos-uploads 200 --timeout 3600
-	$(BIN)/python -m pytest tests/chaos --chaos-uploads 200 --chaos-brokers amqp,redis --database postgresql --timeout 3600
+	$(BIN)/python -m pytest tests/chaos --chaos-uploads 450 --timeout 7200
+	$(BIN)/python -m pytest tests/chaos --chaos-uploads 450 --chaos-brokers amqp,redis --database postgresql --timeout 7200
 
 bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture steps, beside rivals where there are any
 	@command -v wrk >/dev/null || { echo "This needs wrk: apt-get install wrk" >&2; exit 1; }

@@ -3,13 +3,16 @@
 TEST_AMQP_URL and TEST_REDIS_URL name the servers; without them, those of this machine. On CI they must be there.
 """
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -70,7 +73,10 @@ def _virtual_host(user: str) -> Iterator[str]:
     """One of the test's own if this machine's rabbitmqctl lets us, else the one that is there."""
     name = f"darkroom-{uuid4().hex}"
     if not _rabbitmqctl("add_vhost", name):
-        yield "/"
+        # Another run of these tests may be at it.
+        with (Path(tempfile.gettempdir()) / "darkroom-tests-amqp").open("w") as taken:
+            fcntl.flock(taken, fcntl.LOCK_EX)
+            yield "/"
         return
     try:
         assert _rabbitmqctl("set_permissions", "-p", name, user, ".*", ".*", ".*")

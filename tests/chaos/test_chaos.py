@@ -1,7 +1,7 @@
 """Uploads while everything breaks; then the checker judges.
 
 pytest                                                     a short run on the embedded broker
-pytest tests/chaos --chaos-uploads 200 --chaos-brokers embedded,amqp,redis
+pytest tests/chaos --chaos-uploads 450 --chaos-brokers embedded,amqp,redis
 """
 
 import itertools
