@@ -18,7 +18,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
     # Here and not beside the tests that read them: pytest asks only what it loads first for options.
-    parser.addoption("--chaos-uploads", type=int, default=30, help="uploads per run, with half as many faults; 450 hold every one")
+    parser.addoption("--chaos-uploads", type=int, default=30, help="uploads per run; half as many faults, of 222")
     parser.addoption("--chaos-brokers", default="embedded", help="embedded, amqp, redis; with commas between")
     parser.addoption("--chaos-seed", type=int, default=1)
 

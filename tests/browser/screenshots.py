@@ -314,7 +314,7 @@ def _readme(darkroom: Installation, browser: Browser, photo: File) -> Image.Imag
         return image
 
     def in_the_middle(visitor: Visitor) -> None:
-        wait_for(lambda: visitor.page.evaluate("true") and visitor.progress[-1] >= 40)
+        wait_for(lambda: visitor.page.evaluate("true") and visitor.progress[-1:] >= [40])
 
     wide = shot(1120, 600, 1.25, "light", Visitor.expect_completed)
     narrow = shot(360, 780, 0.95, "dark", in_the_middle)
