@@ -34,4 +34,5 @@ def _updates() -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'uploads_upload'")
-        return cursor.fetchone()
+        ((updates, hot),) = cursor.fetchall()
+    return updates, hot
