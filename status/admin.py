@@ -34,8 +34,10 @@ def _asks(
     across = request.POST.get("select_across") == "1"
     chosen = list(rows[: MOST_SHOWN + 1])
     more = BoundedPaginator(rows, 1).count - MOST_SHOWN if across and len(chosen) > MOST_SHOWN else 0
+    verb = str(getattr(model_admin, action).short_description)
     context = model_admin.admin_site.each_context(request) | {
-        "title": f"{getattr(model_admin, action).short_description}?",
+        "title": f"{verb}?",
+        "verb": verb,
         "explanation": explanation,
         "action": action,
         "chosen": chosen if not more else chosen[:MOST_SHOWN],
@@ -66,9 +68,6 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
     readonly_fields = ("state", "rotation")
     actions = ("enable", "disable", "rotate", "send_test")
     show_full_result_count = False
-
-    class Media:
-        css = {"all": ["css/admin.css"]}  # noqa: RUF012 - the shape that Django reads
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """What has a log is disabled and not deleted."""
@@ -218,9 +217,6 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     )
     readonly_fields = ("receiver", "answered", "answer", "log", "message", "due")
 
-    class Media:
-        css = {"all": ["css/admin.css"]}  # noqa: RUF012 - the shape that Django reads
-
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[WebhookDelivery], search_term: str
     ) -> tuple[QuerySet[WebhookDelivery], bool]:
@@ -251,13 +247,14 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         return None
 
     @admin.display(description="receiver")
-    def receiver(self, delivery: WebhookDelivery) -> str:
-        return str(delivery.endpoint) if delivery.endpoint else f"{delivery.url} (came with the upload)"
+    def receiver(self, delivery: WebhookDelivery) -> SafeString:
+        words = str(delivery.endpoint) if delivery.endpoint else f"{delivery.url} (came with the upload)"
+        return format_html('<span title="{}">{}</span>', words, words)
 
     @admin.display(description="answered")
-    def answered(self, delivery: WebhookDelivery) -> SafeString | str:
+    def answered(self, delivery: WebhookDelivery) -> SafeString | str | None:
         if delivery.last_duration_ms is None:
-            return ""
+            return None
         words = f"{delivery.last_status or 'nothing'} in {delivery.last_duration_ms / 1000:.2f} s"
         return format_html("{}<br>{}", words, delivery.last_error) if delivery.last_error else words
 
@@ -267,9 +264,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         return format_html('<span title="{}">{}…{}</span>', whole, whole[:5], whole[-9:])
 
     @admin.display(description="next try")
-    def due(self, delivery: WebhookDelivery) -> str:
+    def due(self, delivery: WebhookDelivery) -> str | None:
         waits = delivery.status == WebhookDelivery.PENDING
-        return f"{delivery.due_at:%Y-%m-%d %H:%M:%S}" if waits else ""
+        return f"{delivery.due_at:%Y-%m-%d %H:%M:%S}" if waits else None
 
     @admin.display(description="beginning of the last answer")
     def answer(self, delivery: WebhookDelivery) -> SafeString:

@@ -173,7 +173,7 @@ def _is_locked(upload: Upload) -> bool:
 OPERATIONS = {
     "retry": Operation(
         "Retry",
-        _("It goes on from the step that failed, what is done is kept."),
+        _("It goes on from the step that failed; what is done is kept."),
         Upload.retry,
         _may_be_tried_again,
     ),
@@ -302,6 +302,7 @@ class UploadAdmin(ReadOnlyAdmin):
         if "confirmed" not in request.POST:
             context = self.admin_site.each_context(request) | {
                 "title": f"{description}?",
+                "verb": description,
                 "meaning": OPERATIONS[action].meaning,
                 "action": action,
                 "uploads": chosen[:MOST_AT_ONCE],

@@ -12,9 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from uploads.models import Event
 from uploads.stages import StepName
 
-WIDTH, LEFT, RIGHT, ROW, TOP = 720, 84, 12, 26, 8
+WIDTH, LEFT, RIGHT, ROW, TOP = 720, 120, 24, 26, 8
 LEAST = 2.0
 """Of the width, so that what was quick is seen at all."""
+MOST_TICKS = 6
+"""More would not fit on a phone, where the letters are larger."""
 STEPS_OF_SCALE = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -113,7 +115,7 @@ def timeline(accepted: datetime, events: Iterable[Event], until: datetime) -> Ti
         for span in found
         if span.row in names
     ]
-    every = next((step for step in STEPS_OF_SCALE if seconds / step <= 8), seconds / 8)
+    every = next((step for step in STEPS_OF_SCALE if seconds / step <= MOST_TICKS), seconds / MOST_TICKS)
     ticks = [(round(LEFT + every * mark * scale, 2), _words(every * mark)) for mark in range(int(seconds / every) + 1)]
     rows = [(TOP + ROW * index, _row_words(name)) for index, name in enumerate(names)]
     return Timeline(blocks, rows, ticks, WIDTH, TOP + ROW * len(names) + 20)

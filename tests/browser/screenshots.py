@@ -273,7 +273,7 @@ def _operating(visitor: Visitor, camera: Photographer, photo: File) -> None:
         camera.take("admin-record-waiting")
         visitor.page.get_by_role("button", name="Delete …").click()
         camera.take("admin-confirm-delete")
-        visitor.page.get_by_role("button", name="Yes, do it").click()
+        visitor.page.get_by_role("button", name="Yes, delete").click()
         camera.take("admin-record-deleted")
     assert manage(visitor.darkroom, "shell", "-c", MADE).returncode == 0
     visitor.open("/admin/status/webhookdelivery/")

@@ -149,7 +149,7 @@ def test_the_admin(newcomer: Callable[[], Visitor], photo: File, look: Look) -> 
     operator.page.get_by_role("button", name="Go").click()
     expect(operator.page.get_by_role("heading", name="Unlock the full picture?")).to_be_visible()
     look(operator, "confirmation")
-    operator.page.get_by_role("button", name="Yes, do it").click()
+    operator.page.get_by_role("button", name="Yes, unlock the full picture").click()
     expect(operator.page.get_by_text("Unlock the full picture: 1 done.")).to_be_visible()
     look(operator, "list, after an action")
     with standstill(operator.darkroom):

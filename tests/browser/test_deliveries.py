@@ -20,10 +20,10 @@ words = "The host leads to 10.0.0.1, which is not an address on the public inter
 answers = [Answer(200, "", "ok", 20), Answer(500, "It answered 500.", "x" * 900, 90), Answer(None, words)]
 for number, answer in enumerate(answers):
     message = {"message_id": f"evt_01a20c36135e776aaa17b66ad970725d_{number}", "type": "job.stage_changed"}
-    made = WebhookDelivery.objects.create(endpoint=endpoint, body='{"data":"' + "y" * 1500 + '"}', **message)
+    message |= {"body": '{"data":"' + "y" * 1500 + '"}', "attempts": 1, "tries_left": 0}
+    made = WebhookDelivery.objects.create(endpoint=endpoint, **message)
     made.refresh_from_db()
     made.record(answer)
-WebhookDelivery.objects.filter(status="pending").update(status="dead")
 """
 
 
@@ -45,3 +45,8 @@ def test_how_a_message_fared_is_in_sight(darkroom: Installation, newcomer: Calla
     operator.page.locator("#result_list").get_by_role("link", name="dead").last.click()
     expect(operator.page.locator(".field-answer pre")).to_be_visible()
     assert operator.overflow <= 0
+    receiver = operator.page.locator(".field-receiver .readonly").bounding_box()
+    column = operator.page.locator("#content-main").bounding_box()
+    assert receiver
+    assert column
+    assert receiver["x"] + receiver["width"] <= column["x"] + column["width"]

@@ -31,7 +31,7 @@ def test_a_job_is_cancelled_from_its_own_page(
         expect(operator.page.get_by_text(job)).to_be_visible()
         operator.page.get_by_role("link", name="No, go back").click()
         operator.page.get_by_role("button", name="Cancel …").click()
-        operator.page.get_by_role("button", name="Yes, do it").click()
+        operator.page.get_by_role("button", name="Yes, cancel").click()
         expect(operator.page.get_by_text("Cancel: 1 done.")).to_be_visible()
         assert operator.page.url.endswith(f"/admin/uploads/upload/{job}/change/")
         expect(operator.page.get_by_role("button", name="Cancel …")).to_have_count(0)

@@ -86,7 +86,7 @@ def test_the_drawing_is_to_scale() -> None:
     assert worked.x == pytest.approx(LEFT + ACROSS / 4)
     assert worked.width == pytest.approx(ACROSS / 2)
     assert after.x + after.width == pytest.approx(WIDTH - RIGHT)
-    assert drawn.ticks[:2] == [(LEFT, "0 s"), (pytest.approx(LEFT + ACROSS / 8, abs=0.01), "5 s")]
+    assert drawn.ticks[:2] == [(LEFT, "0 s"), (pytest.approx(LEFT + ACROSS / 4, abs=0.01), "10 s")]
     assert "validate: done, 20 s from 10 s" in worked.said
 
 
