@@ -252,9 +252,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         return format_html('<span title="{}">{}</span>', words, words)
 
     @admin.display(description="answered")
-    def answered(self, delivery: WebhookDelivery) -> SafeString | str | None:
+    def answered(self, delivery: WebhookDelivery) -> SafeString | str:
         if delivery.last_duration_ms is None:
-            return None
+            return "-"
         words = f"{delivery.last_status or 'nothing'} in {delivery.last_duration_ms / 1000:.2f} s"
         return format_html("{}<br>{}", words, delivery.last_error) if delivery.last_error else words
 
@@ -264,9 +264,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         return format_html('<span title="{}">{}…{}</span>', whole, whole[:5], whole[-9:])
 
     @admin.display(description="next try")
-    def due(self, delivery: WebhookDelivery) -> str | None:
+    def due(self, delivery: WebhookDelivery) -> str:
         waits = delivery.status == WebhookDelivery.PENDING
-        return f"{delivery.due_at:%Y-%m-%d %H:%M:%S}" if waits else None
+        return f"{delivery.due_at:%Y-%m-%d %H:%M:%S}" if waits else "-"
 
     @admin.display(description="beginning of the last answer")
     def answer(self, delivery: WebhookDelivery) -> SafeString:
