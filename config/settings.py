@@ -363,8 +363,9 @@ if _broker == "filesystem":
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 elif _broker.startswith("redis"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        # A message may wait for a step before it and then run for one itself; sooner, it would be delivered again.
-        "visibility_timeout": 2 * CELERY_TASK_TIME_LIMIT + 60,
+        # A message may wait for a step before it and then run for one itself, or be a round of retention; sooner, it
+        # would be delivered again. What is lost in it waits for no delivery: the sweeper sees to that.
+        "visibility_timeout": max(2 * CELERY_TASK_TIME_LIMIT + 60, 900),
         "socket_connect_timeout": _BROKER_PATIENCE,
         "socket_timeout": _BROKER_PATIENCE,
         "health_check_interval": 10,

@@ -75,6 +75,10 @@ class WebhookEndpointAdmin(admin.ModelAdmin):
             return False
         return super().has_delete_permission(request, obj)
 
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: forms.ModelForm, change: bool) -> None:
+        """Only what was asked for: the rest of the row may have changed since it was read."""
+        obj.save(update_fields=form.changed_data if change else None)
+
     def response_add(self, request: HttpRequest, obj: WebhookEndpoint, post_url_continue: Any = None) -> HttpResponse:
         return self._shows_secret(request, obj)
 

@@ -220,7 +220,7 @@ class _Deliverer:
         """As much of what is due as there are free slots, fairly."""
         # Looked for before the transaction: on SQLite it keeps writers waiting.
         slots = _Slots(self._attempts.values())
-        endpoints = list(_endpoints_with_something_due())
+        endpoints = _endpoints_with_something_due()
         random.shuffle(endpoints)
         endpoints.sort(key=lambda endpoint: slots.of_receiver[endpoint.pk])
         self._look_for_hosts(slots)
@@ -290,10 +290,10 @@ def _hosts_with_something_due(full_sessions: list[UUID]) -> dict[str, UUID | Non
     return dict(hosts.values_list("host", "whose")[:HOSTS])
 
 
-def _endpoints_with_something_due() -> Iterator[WebhookEndpoint]:
+def _endpoints_with_something_due() -> list[WebhookEndpoint]:
     rested = Q(resting_until=None) | Q(resting_until__lte=Now())
     due = WebhookDelivery.objects.due().filter(endpoint=OuterRef("pk"))
-    return WebhookEndpoint.objects.filter(rested, Exists(due), disabled_at=None).iterator()
+    return list(WebhookEndpoint.objects.filter(rested, Exists(due), disabled_at=None))
 
 
 def forget_tests() -> int:

@@ -148,11 +148,15 @@ class DeliveryQuerySet(models.QuerySet["WebhookDelivery"]):
         return self.update(status=WebhookDelivery.PENDING, due_at=Now(), tries_left=MAX_ATTEMPTS, delivered_at=None)
 
     def claim(self, most: int) -> list[WebhookDelivery]:
-        """Take at most so many, oldest first, for one attempt each. In a transaction."""
+        """Take at most so many, oldest first, for one attempt each; those of a deleted job go. In a transaction."""
         if most <= 0:
             return []
         rows = self.select_related("endpoint", "upload").select_for_update(skip_locked=True, of=("self",))
         taken = list(rows.order_by("due_at")[:most])
+        void = {delivery.pk for delivery in taken if delivery.upload and delivery.upload.deleted_at}
+        if void:
+            WebhookDelivery.objects.filter(pk__in=void).delete()
+            taken = [delivery for delivery in taken if delivery.pk not in void]
         WebhookDelivery.objects.filter(pk__in=[delivery.pk for delivery in taken]).update(
             # Not below none: whoever had the last try may have been killed.
             attempts=F("attempts") + 1,

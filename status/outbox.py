@@ -104,6 +104,8 @@ class _Messages(NamedTuple):
 
 
 def _deliveries(entry: OutboxEntry, endpoints: Iterable[WebhookEndpoint]) -> list[WebhookDelivery]:
+    if entry.upload.deleted_at:
+        return []
     url = entry.upload.webhook_url
     receivers: list[dict[str, Any]] = [{"endpoint": each} for each in endpoints if entry.type in each.types]
     if url:

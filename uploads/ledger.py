@@ -114,6 +114,12 @@ def is_awaited(upload: Upload) -> bool:
     return earlier.filter(deadline_at__gt=Now()).exists()
 
 
+def may_have_drawn(upload: Upload, model: str) -> list[int]:
+    """Keys of calls, the latest first, whose picture may have been kept: also of those that nobody has settled."""
+    calls = ProviderCall.objects.filter(upload=upload, model=model, outcome__in=[Outcome.PICTURE, Outcome.LOST, ""])
+    return list(calls.order_by("-pk").values_list("pk", flat=True))
+
+
 def lose(upload: Upload, *, before: int) -> int:
     """Calls of this run whose claim is over, for its fence is below `before`, become unknown. Returns how many.
 

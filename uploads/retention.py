@@ -7,7 +7,7 @@ removing; and a row goes after its files. Killed at any point, the next round fi
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from time import monotonic
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db import IntegrityError
+from django.db.models import Exists, F, OuterRef, ProtectedError, Q, QuerySet
 from django.utils import timezone
 
 from uploads.models import Result, Session, Step, Upload
@@ -122,10 +123,11 @@ def _remove_void(over: Callable[[], bool]) -> int:
     ended = Upload.objects.filter(completed_at__range=(until - ROUNDS_MISSED, until), files_purged_at=None)
     with_more = ended.filter(Q(stage=Stage.FAILED) | Q(fence__gt=FENCES)).order_by("completed_at", "pk")
     count = 0
-    for upload in with_more.iterator():
-        if over():
-            break
-        count += sum(_remove_files(folder) for folder in _void_folders(upload))
+    for ids in _batches(with_more, over):
+        for upload in Upload.objects.filter(pk__in=ids):
+            if over():
+                break
+            count += sum(_remove_files(folder) for folder in _void_folders(upload))
     return count
 
 
@@ -160,8 +162,12 @@ def _remove_sessions(over: Callable[[], bool]) -> int:
     old = Session.objects.filter(empty, pk__lt=_first_id_at(before)).order_by("pk")
     count = 0
     while not over() and (ids := list(old.values_list("pk", flat=True)[:BATCH])):
-        # Asked again in the same statement: it may have been used meanwhile.
-        count += Session.objects.filter(empty, pk__in=ids).delete()[0]
+        try:
+            count += Session.objects.filter(empty, pk__in=ids).delete()[0]
+        except (ProtectedError, IntegrityError):
+            # One was used again at this very moment, and none is gone: the next round sees to the others.
+            logger.info("sessions: some are used again, and wait for the next round")
+            break
     return count
 
 
@@ -192,21 +198,17 @@ def _batches(uploads: QuerySet[Upload], over: Callable[[], bool]) -> Iterator[li
 
 
 def _old_folders() -> Iterator[str]:
-    """Of uploads that were begun long ago: their ids tell when."""
-    before = timezone.now() - LOST_AFTER
+    """Of uploads that were begun long ago: their ids tell when. Whatever is called otherwise is not ours."""
+    before = _first_id_at(timezone.now() - LOST_AFTER)
     for name in pictures().folders():
         try:
             upload_id = UUID(name)
         except ValueError:
-            continue  # not ours
-        if _made_at(upload_id) < before:
+            continue
+        if upload_id.version == 7 and str(upload_id) == name and upload_id < before:
             yield name
 
 
-def _made_at(upload_id: UUID) -> datetime:
-    """The first 48 bits of a version 7 UUID are its time in milliseconds (RFC 9562)."""
-    return datetime.fromtimestamp((upload_id.int >> 80) / 1000, UTC)
-
-
 def _first_id_at(moment: datetime) -> UUID:
+    """A version 7 UUID begins with its time in milliseconds (RFC 9562)."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -241,7 +241,7 @@ def hand_back(row: Upload) -> Change:
 
 
 def fail(row: Upload, error: CodedError, *, begun: bool) -> Change:
-    """The job has failed; its progress stays. `begun`: the current step was running, and failed with it."""
+    """The job has failed; its progress stays. `begun`: the current step had begun, and failed with it."""
     if row.is_terminal:
         raise IllegalTransition(f"{row.stage} → failed")
     step = row.step
@@ -267,22 +267,22 @@ def fail(row: Upload, error: CodedError, *, begun: bool) -> Change:
     return change
 
 
-def give_up(row: Upload) -> Change | None:
+def give_up(row: Upload, has_begun: Callable[[], bool]) -> Change | None:
     """None when there is hope: time, and an attempt that is left or still running."""
     if row.is_terminal:
         return None
     if row.deadline_at <= row.db_now:
-        return fail(row, CodedError("DEADLINE_EXCEEDED"), begun=row.attempt > 0)
+        return fail(row, CodedError("DEADLINE_EXCEEDED"), begun=has_begun())
     if row.attempt >= row.max_attempts and row.lease_until and row.lease_until <= row.db_now:
         return fail(row, CodedError("WORKER_LOST"), begun=True)
     return None
 
 
-def discard(row: Upload) -> Change | None:
+def discard(row: Upload, has_begun: Callable[[], bool]) -> Change | None:
     """Hidden from now on; a job that still runs is cancelled. Its key may be used again."""
     if row.deleted_at:
         return None
-    change = Change() if row.is_terminal else fail(row, CodedError("CANCELED"), begun=row.attempt > 0)
+    change = Change() if row.is_terminal else fail(row, CodedError("CANCELED"), begun=has_begun())
     change.columns |= {"deleted_at": row.db_now, "idempotency_key": None}
     return change
 

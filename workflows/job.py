@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from uploads.errors import LeaseLost
+from uploads.errors import LeaseLost, Rejected
 from uploads.models import Upload
 from uploads.stages import STAGE_OF, WORK, StepName
 from uploads.storage import pictures
@@ -64,8 +64,10 @@ class Job:
         self.upload.log(level, message, data, fence=self.fence)
 
     def output_of(self, step: StepName) -> dict[str, Any]:
-        """What an earlier step handed on."""
+        """What an earlier step handed on. Raises `Rejected` when that is nothing: `update_stage` passed it over."""
         output: dict[str, Any] = self.upload.steps.get(name=step).output
+        if not output:
+            raise Rejected("INTERNAL", detail=f"{step} has handed on nothing to go on from")
         return output
 
     def read(self, name: str) -> bytes:

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
@@ -69,13 +69,15 @@ def _done(job: Job, goes_on: Callable[[StepName], bool]) -> Job | None:
     upload, step = job.upload, job.step
     structlog.contextvars.bind_contextvars(step=step.value, attempt=upload.attempt)
     with _interruptible():
-        fence = _measured(job, goes_on)
-        if fence is not None:
-            return Job(upload, StepName(str(upload.step)), fence, job.ends_at)
-        if _is_done(upload, step):
-            hint(upload)
-        if job.exit:
-            raise job.exit
+        try:
+            fence = _measured(job, goes_on)
+            if fence is not None:
+                return Job(upload, StepName(str(upload.step)), fence, job.ends_at)
+            if _is_done(upload, step):
+                hint(upload)
+        finally:
+            if job.exit:  # whatever has become of the step
+                raise job.exit
     return None
 
 
@@ -157,11 +159,16 @@ def _is_gone_on_with(job: Job, goes_on: Callable[[StepName], bool]) -> bool:
 def _let_go(job: Job) -> None:
     """Handed back for nothing, unless a call is lost with this process that may have to be paid for: that counts as
     if the worker had been killed, or it could go on for ever."""
-    if ledger.lose(job.upload, before=job.fence + 1):
-        job.upload.renew(job.fence, timedelta(0))
-        return
-    with suppress(LeaseLost):
-        job.upload.hand_back(fence=job.fence)
+    try:
+        if ledger.lose(job.upload, before=job.fence + 1):
+            job.upload.renew(job.fence, timedelta(0))
+        else:
+            job.upload.hand_back(fence=job.fence)
+    except LeaseLost:
+        pass
+    except DatabaseError as error:
+        # The worker has to end all the same; the lease brings the job back.
+        logger.warning("%s %s: not handed back: %s", job.upload.pk, job.step, error)
 
 
 def _void_connection() -> None:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pytest
 from django.conf import LazySettings
+from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import Sum
+from PIL import Image
 
 from tests import pictures
 from tests.api import Api, develop
@@ -22,7 +24,7 @@ from tests.providers import gemini as server
 from tests.providers.gemini import KEY, WORDS, Act, Gemini, no_call_is_under_way
 from uploads.models import ProviderCall, Upload
 from uploads.stages import StepName
-from workflows import runner
+from workflows import images, runner
 from workflows.generators import prompt
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -465,6 +467,28 @@ def database_in_trouble() -> Iterator[None]:
             yield
 
 
+def test_a_worker_that_comes_late_spoils_nothing_that_was_bought_since(
+    api: Api, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemini.then(server.drawing(b"no picture"), server.drawing())
+    upload = api.accepted()
+    decode, late = images.decode, iter([True])
+
+    def held_up(file: BinaryIO, **limits: int) -> Image.Image:
+        if file.getbuffer() == b"no picture" and next(late, False):  # type: ignore[attr-defined]
+            # Others have it by the time that this worker has seen that its own is no use.
+            Upload.objects.filter(pk=upload.pk).update(lease_until=upload.created_at)
+            develop(Upload.objects.get(pk=upload.pk))
+        return decode(file, **limits)
+
+    monkeypatch.setattr(images, "decode", held_up)
+    generate(upload)
+    assert upload.status == "completed"
+    raw = upload.steps.get(name="generate").output["raw"]
+    assert default_storage.exists(raw)
+    assert [call.status for call in calls(upload)] == ["settled"] * 2
+
+
 def test_a_later_step_that_is_tried_again_buys_nothing(
     api: Api, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,7 +504,7 @@ def test_a_later_step_that_is_tried_again_buys_nothing(
     develop(upload)
     assert upload.status == "completed"
     assert len(gemini.requests) == len(calls(upload)) == 1
-    assert raw == f"{upload.pk}/generate/gemini-of-the-tests.raw"
+    assert raw == f"{upload.pk}/generate/call-{calls(upload)[0].pk}.raw"
 
 
 def _broken(*_: object) -> None:

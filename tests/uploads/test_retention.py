@@ -14,11 +14,13 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db.models import F
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from status.tasks import stopping
 from tests.api import Api, develop, stored_files
+from tests.factories import SessionFactory, UploadFactory
 from uploads import retention
 from uploads.errors import CodedError, NotAllowed
 from uploads.models import Event, Result, Session, Step, Upload
@@ -94,10 +96,17 @@ def test_files_without_an_upload_go_after_a_day(api: Api) -> None:
     with time_machine.travel(timezone.now() - DAY - timedelta(minutes=1)):
         lost = _uuid7_now()
     fresh = _uuid7_now()
-    for name in (f"{lost}/original.jpg", f"{lost}/store/3/full.jpg", f"{fresh}/original.jpg", "other/readme.txt"):
+    strangers = [
+        "other/readme.txt",
+        # Ids of version 4, whose first bits are no time: one would be of long ago, the other of a year too far.
+        "017e1516-28ae-4ad2-a567-0e02b2c3d479/readme.txt",
+        "f47ac10b-58cc-4372-a567-0e02b2c3d479/readme.txt",
+        f"{str(lost).upper()}/readme.txt",
+    ]
+    for name in (f"{lost}/original.jpg", f"{lost}/store/3/full.jpg", f"{fresh}/original.jpg", *strangers):
         default_storage.save(name, ContentFile(b"x"))
     assert retention.retain() == Retained(lost=1)
-    assert stored_files() == sorted([f"{kept.pk}/original.jpg", f"{fresh}/original.jpg", "other/readme.txt"])
+    assert stored_files() == sorted([f"{kept.pk}/original.jpg", f"{fresh}/original.jpg", *strangers])
 
 
 def _uuid7_now() -> UUID:
@@ -329,3 +338,20 @@ def test_a_job_that_has_not_ended_is_not_removed(api: Api) -> None:
     Upload.objects.filter(pk=upload.pk).update(deleted_at=timezone.now() - DAY)
     assert retention.retain() == Retained()
     assert files_of(upload)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_session_that_is_used_again_at_this_very_moment_stays() -> None:
+    with time_machine.travel(timezone.now() - 61 * DAY):
+        session = SessionFactory.create(id=_uuid7_now())
+
+    def is_used_again(**_: object) -> None:
+        UploadFactory.create(session=session)
+
+    pre_delete.connect(is_used_again, sender=Session)
+    try:
+        assert retention.retain() == Retained()
+    finally:
+        pre_delete.disconnect(is_used_again, sender=Session)
+    assert Session.objects.filter(pk=session.pk).exists()
+    assert retention.retain() == Retained(sessions=1)

@@ -1,5 +1,6 @@
 """The rules of the record, in one thread. test_update_stage_race.py has them in many processes."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -187,6 +188,21 @@ def test_cancel_ends_at_once_and_only_once() -> None:
     assert upload.fence > fence
     with pytest.raises(NotAllowed, match="ALREADY_FINISHED"):
         upload.cancel()
+
+
+@pytest.mark.parametrize("counts", [True, False], ids=["tried again", "deferred"])
+@pytest.mark.parametrize("end", [Upload.cancel, Upload.discard, Upload.give_up])
+def test_a_step_that_waits_fails_with_its_job(end: Callable[[Upload], object], counts: bool) -> None:
+    upload = UploadFactory.create()
+    fence = upload.claim(StepName.VALIDATE, timedelta(minutes=1), "run")
+    assert fence
+    upload.try_again(CodedError("STORAGE_UNAVAILABLE"), timedelta(minutes=5), fence=fence, counts=counts)
+    if end == Upload.give_up:
+        Upload.objects.filter(pk=upload.pk).update(deadline_at=upload.created_at)
+    end(upload)
+    step = upload.steps.get()
+    assert (upload.status, step.status) == ("failed", "failed")
+    assert step.completed_at
 
 
 def test_the_status_column_and_the_function_agree() -> None:

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from status import admin as status_admin
 from status import deliverer, outbox
+from status.admin import EndpointForm
 from status.models import WebhookDelivery, WebhookEndpoint
 from tests.factories import UploadFactory
 from tests.webhooks.receiver import Receiver, takes_it
@@ -323,3 +324,17 @@ def test_who_may_only_look_sees_no_secret_and_has_no_actions(hook: Receiver) -> 
     act(client, ENDPOINTS, "disable", endpoint, confirmed="yes")
     endpoint.refresh_from_db()
     assert endpoint.is_enabled
+
+
+def test_a_form_writes_only_what_it_was_given(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = WebhookEndpoint.objects.create(url="https://receiver.example.com/hook")
+
+    def meanwhile(form: EndpointForm) -> dict[str, Any]:
+        endpoint.disable("It answered 410.")
+        return form.cleaned_data
+
+    monkeypatch.setattr(EndpointForm, "clean", meanwhile)
+    values = {"url": "https://receiver.example.com/other", "types": endpoint.types}
+    assert admin.post(f"{ENDPOINTS}{endpoint.pk}/change/", values).status_code == 302
+    endpoint.refresh_from_db()
+    assert (endpoint.url, endpoint.disabled_reason) == (values["url"], "It answered 410.")

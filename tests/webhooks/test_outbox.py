@@ -16,6 +16,7 @@ from status.models import WebhookDelivery, WebhookEndpoint
 from status.projections import preview_url
 from tests.api import Api, develop
 from tests.factories import UploadFactory
+from tests.webhooks.receiver import Receiver
 from uploads.errors import CodedError, Rejected
 from uploads.models import OutboxEntry, Result, Upload
 from uploads.stages import Stage, StepName
@@ -47,6 +48,21 @@ def test_each_stage_of_a_job_is_told_once(api: Api) -> None:
     # A claim and its step's end are two changes, published together here: each body says how it is by then.
     assert [stage for _, stage in found] == ["generating", "generating", "storing", "watermarking", "complete"]
     assert OutboxEntry.objects.count() == 0
+
+
+def test_of_a_deleted_job_nothing_more_is_told(api: Api, hook: Receiver) -> None:
+    endpoint(url=hook.url)
+    done, under_way = api.finished(), api.accepted()
+    outbox.publish()
+    under_way.claim(StepName.VALIDATE, timedelta(minutes=1), "run")
+    due = WebhookDelivery.objects.filter(upload=done)
+    assert due.count() == 5
+    done.discard()
+    under_way.discard()
+    deliverer.deliver()
+    assert told(under_way) == []
+    assert hook.messages == []
+    assert not due.exists()
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,36 @@ def test_a_worker_that_must_stop_hands_the_step_back(api: Api, validate_with: Ca
     assert events(upload) == ["job.accepted", "step.started", "step.completed"]
 
 
+def test_a_worker_that_must_stop_does_so_also_while_the_database_is_away(
+    api: Api, validate_with: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate_with(raising(SystemExit()))
+    monkeypatch.setattr(Upload, "hand_back", _is_away)
+    with pytest.raises(SystemExit):
+        run(api.accepted())
+
+    def bought(job: Job) -> Outcome:
+        job.exit = SystemExit()
+        return Outcome()
+
+    validate_with(bought)
+    monkeypatch.setattr(Upload, "complete_step", _is_away)
+    with pytest.raises(SystemExit):
+        run(api.accepted())
+
+
+def _is_away(*_: object, **__: object) -> None:
+    raise OperationalError("the database is away")
+
+
+def test_a_step_with_nothing_to_go_on_from_fails_at_once(api: Api) -> None:
+    upload = api.accepted()
+    upload.update_stage(Stage.GENERATING, 45)
+    assert run(upload, StepName.GENERATE)
+    assert (upload.status, upload.error_code, upload.attempt) == ("failed", "INTERNAL", 1)
+    assert upload.error_detail == "validate has handed on nothing to go on from"
+
+
 def test_a_file_larger_than_any_that_was_stored_is_not_read(
     api: Api, validate_with: Callable[[Work], None], settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

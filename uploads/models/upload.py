@@ -223,7 +223,7 @@ class Upload(models.Model):
         def decide(row: Upload) -> Change | None:
             if again_is_quiet and row.stage == Stage.FAILED:
                 return None
-            return transitions.fail(row, error, begun=row._step_is_running())
+            return transitions.fail(row, error, begun=row._step_has_begun())
 
         return self._change(decide, fence) is not None
 
@@ -237,7 +237,7 @@ class Upload(models.Model):
         def decide(row: Upload) -> Change:
             if row.is_terminal:
                 raise NotAllowed("ALREADY_FINISHED")
-            return transitions.fail(row, CodedError("CANCELED"), begun=row._step_is_running())
+            return transitions.fail(row, CodedError("CANCELED"), begun=row._step_has_begun())
 
         self._change(decide)
 
@@ -255,7 +255,7 @@ class Upload(models.Model):
 
     def discard(self) -> bool:
         """Hide the job for good; files and row follow once no worker can still be writing. False when it is hidden."""
-        return self._change(transitions.discard) is not None
+        return self._change(lambda row: transitions.discard(row, row._step_has_begun)) is not None
 
     # What the runner may do
 
@@ -309,7 +309,7 @@ class Upload(models.Model):
 
     def give_up(self) -> bool:
         """Fail a job that has no time or no attempt left; False when it has both, or has ended."""
-        return self._change(transitions.give_up) is not None
+        return self._change(lambda row: transitions.give_up(row, row._step_has_begun)) is not None
 
     def hand_back(self, *, fence: int) -> None:
         self._change(transitions.hand_back, fence)
@@ -373,6 +373,10 @@ class Upload(models.Model):
 
     def _step_is_running(self) -> bool:
         return self.steps.filter(name=self.step, status=Step.RUNNING).exists()
+
+    def _step_has_begun(self) -> bool:
+        """In this run, also when it waits to be tried again."""
+        return self.steps.filter(name=self.step, started_at__isnull=False).exists()
 
 
 def _as_error(error: CodedError | str | None, message: str | None) -> CodedError:

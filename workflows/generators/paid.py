@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -42,18 +41,36 @@ MOST = 0.97
 
 
 def bought(job: Job, provider: Provider, picture: bytes) -> str:
-    """The name of what the provider drew of `picture`, for this attempt or for one before it."""
-    name = f"{job.upload.pk}/generate/{re.sub(r'[^A-Za-z0-9.-]', '-', provider.model)}.raw"
+    """The name of what the provider drew of `picture`, for this attempt or for one before it.
+
+    Each call has a name of its own for it, so that whoever comes late can spoil nothing for those after.
+    """
     # Whoever had the step before is gone, and a call of theirs with them.
     ledger.lose(job.upload, before=job.fence)
-    raw = job.find(name)
-    if raw is None:
-        raw = _buy(job, provider, picture, name)
-    _refuse_unusable(job, name, raw)
+    for call_id in ledger.may_have_drawn(job.upload, provider.model):
+        raw = job.find(name := _name(job, call_id))
+        if raw is not None and not _flaw(raw):
+            return name
+    name, raw = _buy(job, provider, picture)
+    if flaw := _flaw(raw):
+        raise Transient("GENERATOR_NO_PICTURE", detail=f"its picture is no use: {flaw}")
     return name
 
 
-def _buy(job: Job, provider: Provider, picture: bytes, name: str) -> bytes:
+def _name(job: Job, call_id: int) -> str:
+    return f"{job.upload.pk}/generate/call-{call_id}.raw"
+
+
+def _flaw(raw: bytes) -> str:
+    """Why it cannot be developed any further; empty when it can."""
+    try:
+        images.decode(BytesIO(raw), max_pixels=settings.UPLOAD_MAX_PIXELS, max_side=settings.WORK_MAX_SIDE)
+    except Rejected as error:
+        return error.code
+    return ""
+
+
+def _buy(job: Job, provider: Provider, picture: bytes) -> tuple[str, bytes]:
     seconds = job.seconds_left() - 2 * _spare()
     if seconds <= 0:
         raise Transient("STEP_TIMEOUT", detail="no time left for a call")
@@ -68,6 +85,7 @@ def _buy(job: Job, provider: Provider, picture: bytes, name: str) -> bytes:
     # Whether anything can be stored is found out before it is paid for.
     job.drop(job.save("room", b"any"))
     call = _open_call(job, provider)
+    name = _name(job, call.pk)
     until = time.monotonic() + seconds + _spare()
 
     def carry_out() -> bytes:
@@ -77,7 +95,7 @@ def _buy(job: Job, provider: Provider, picture: bytes, name: str) -> bytes:
     expected = typical_seconds(provider)
     bargain = _in_a_thread(carry_out)
     try:
-        return _awaited(job, bargain, expected)
+        return name, _awaited(job, bargain, expected)
     except (SystemExit, KeyboardInterrupt) as error:
         # The worker has to end, and its grace is over; but for what is bought it stays, as long as it is let.
         connection.close()
@@ -85,7 +103,7 @@ def _buy(job: Job, provider: Provider, picture: bytes, name: str) -> bytes:
         if not wait([bargain], until - time.monotonic()).done:
             raise
         job.exit = error
-        return bargain.result()
+        return name, bargain.result()
 
 
 def _awaited(job: Job, bargain: Future[T], expected: float) -> T:
@@ -203,12 +221,3 @@ def typical_seconds(provider: Provider) -> float:
     times = pictures.values_list("started_at", "ended_at")[:RECENT]
     took = [(ended - started).total_seconds() for started, ended in times if ended]
     return median(took) if took else provider.typical_seconds
-
-
-def _refuse_unusable(job: Job, name: str, raw: bytes) -> None:
-    """What cannot be developed any further is not kept: the next attempt may ask again."""
-    try:
-        images.decode(BytesIO(raw), max_pixels=settings.UPLOAD_MAX_PIXELS, max_side=settings.WORK_MAX_SIDE)
-    except Rejected as error:
-        job.drop(name)
-        raise Transient("GENERATOR_NO_PICTURE", detail=f"its picture is no use: {error.code}") from error
