@@ -19,7 +19,7 @@ setup: .venv/ready .venv/ready-dev ## Install everything, for running and for de
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
-up: .venv/ready ## Start Darkroom on this machine: web, worker, house and beat
+up: .venv/ready ## Start Darkroom on this machine: web, workers and beat
 	@exec $(BIN)/python -m config.up
 
 admin: .venv/ready ## Make an account for the admin

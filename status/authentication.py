@@ -1,7 +1,7 @@
 """X-Session-Token → Session, and what that session may see.
 
 The token is judged first (UNAUTHORIZED), then the id: malformed, unknown, deleted and somebody else's are all
-the same NOT_FOUND. One statement decides both.
+the same NOT_FOUND. One statement decides both (but for a result, which is asked for by its own id).
 """
 
 import re

@@ -12,14 +12,14 @@ import time
 SHORT = (
     "poll --rounds 3 --seconds 1",
     "poll --rounds 3 --seconds 1 --database sqlite",
-    "jobs --rounds 2 --jobs 3",
+    "jobs --rounds 1 --jobs 3",
     "jobs --rounds 3 --jobs 30 --work nothing",
-    "jobs --rounds 3 --jobs 30 --work nothing --broker embedded --database sqlite",
-    "cores --rounds 2 --jobs 4",
-    "watching --watchers 100 --seconds 12",
-    "scale --rounds 2 --uploads 10000 --calls 40 --updates 0",
-    "outside --rounds 1 --events 1000 --seconds 4",
-    "pictures --rounds 3",
+    "jobs --rounds 2 --jobs 20 --work nothing --broker embedded --database sqlite",
+    "cores --rounds 1 --jobs 4",
+    "watching --watchers 100 --seconds 8",
+    "scale --rounds 1 --uploads 5000 --calls 40 --updates 0",
+    "outside --rounds 1 --events 1000 --seconds 2",
+    "pictures --rounds 1",
 )
 TRIES = 3
 

@@ -33,6 +33,9 @@ def main() -> None:
         for _ in range(chosen.rounds):
             for name, page in pages.items():
                 table.add(name, rate(page, chosen.seconds))
+        if chosen.check or chosen.commit:
+            report.finish([table], chosen)
+            return
         half = statistics.median(table.found["status, 200"]) / 2
         waits: dict[str, list[list[float]]] = {"constant view": [], "status, 200": []}
         for _ in range(chosen.rounds):

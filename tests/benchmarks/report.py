@@ -27,12 +27,19 @@ class Table:
     """Figures by name, several of each; `base` is what the others are compared with."""
 
     def __init__(
-        self, title: str, unit: str, base: str, *, more_is_better: bool = True, guarded: tuple[str, ...] | None = None
+        self,
+        title: str,
+        unit: str,
+        base: str,
+        *,
+        more_is_better: bool = True,
+        guarded: tuple[str, ...] | None = None,
+        at_best: float | None = None,
     ) -> None:
         """`guarded`: the names that `--check` looks at, all by default. What others have made is none of ours, and the
-        hundredth part of a sample is never steady."""
+        hundredth part of a sample is never steady. `at_best`: a ratio that only chance makes better than that."""
         self.title, self.unit, self.base, self.more_is_better = title, unit, base, more_is_better
-        self._guarded = guarded
+        self._guarded, self._at_best = guarded, at_best
         self.found: dict[str, list[float]] = {}
 
     def add(self, name: str, figure: float) -> None:
@@ -49,8 +56,9 @@ class Table:
 
     @property
     def guarded(self) -> dict[str, float]:
+        best = max if not self.more_is_better else min
         return {
-            name: ratio
+            name: ratio if self._at_best is None else best(ratio, self._at_best)
             for name, ratio in self.ratios.items()
             if name != self.base and (self._guarded is None or name in self._guarded)
         }

@@ -43,8 +43,8 @@ def main() -> None:
                 for (what, unit), figure in (_pages() | _times(_queries(), chosen.calls)).items():
                     title = f"{what}, {chosen.database}"
                     guarded = () if "p99" in what else None
-                    base = report.Table(title, unit, _words(FEW), more_is_better=False, guarded=guarded)
-                    tables.setdefault(title, base).add(_words(size), figure)
+                    table = report.Table(title, unit, _words(FEW), more_is_better=False, guarded=guarded, at_best=1)
+                    tables.setdefault(title, table).add(_words(size), figure)
         report.finish(list(tables.values()), chosen)
         _explain()
         if chosen.updates and chosen.database == "postgresql":
