@@ -121,9 +121,9 @@ def send_uploads(picture: bytes, count: int) -> Callable[[], int]:
     return lambda: Upload.objects.filter(pk__in=jobs, stage="complete").count()
 
 
-def until_done(done: Callable[[], int], count: int) -> None:
+def until_done(done: Callable[[], int], count: int, pause: float = 0.01) -> None:
     while done() < count:
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def _wal() -> int:
