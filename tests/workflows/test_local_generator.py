@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from io import BytesIO
@@ -24,6 +25,14 @@ def drawn(picture: Image.Image, version: str = "v1") -> Image.Image:
 
 def difference(one: Image.Image, other: Image.Image) -> float:
     return float(np.abs(np.asarray(one).astype(float) - np.asarray(other).astype(float)).mean())
+
+
+def test_a_picture_is_drawn_by_one_thread() -> None:
+    """Each worker has a core of its own; more threads than cores only wait for each other."""
+    script = "import config, psutil, workflows.generators.local; print(psutil.Process().num_threads())"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "1\n"
 
 
 def test_there_is_a_look_for_every_prompt_and_a_prompt_for_every_look() -> None:
