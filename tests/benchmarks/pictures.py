@@ -24,6 +24,8 @@ SIDE = 2048
 LIMIT = 50_000_000
 MARK = "Darkroom"
 BY_HAND = "by hand"
+ENOUGH = 0.3
+"""Seconds to measure one thing for, in each round."""
 SIZES = {12: (4000, 3000), 24: (6000, 4000), 48: (8000, 6000)}
 """Of what cameras make, by their megapixels."""
 
@@ -90,7 +92,7 @@ def main() -> None:
             "ours": lambda: images.encode_thumbnail(decoded),
         },
         "the local generator": {
-            "the result in full, by hand": lambda: by_hand_full(decoded),
+            "16 MP in, by hand": lambda: by_hand_decode(photo),
             **{each: partial(LocalGenerator().generate, work, each, _unheard) for each in PROMPT_VERSIONS},
         },
     }
@@ -105,9 +107,13 @@ def main() -> None:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
+    """Of the quickest of several, where they are quick."""
+    taken: list[float] = []
+    while sum(taken) < ENOUGH:
+        began = time.process_time()
+        work()
+        taken.append(time.process_time() - began)
+    return min(taken)
 
 
 def _memory() -> report.Table:
