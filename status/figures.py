@@ -14,8 +14,9 @@ from typing import NamedTuple
 from django.db.models import Count, Min, QuerySet, Sum
 from django.utils import timezone
 
-from uploads.changelist import COUNTED, first_id_at
+from uploads.changelist import COUNTED
 from uploads.models import ProviderCall, Step, Upload
+from uploads.retention import first_id_at
 from uploads.stages import FIRST_STEP, StepName
 
 MOST_JOBS = 500_000

@@ -4,7 +4,7 @@ Nothing counts or reads them all: counting stops at `COUNTED`, every filter read
 and what no index can answer looks at the newest `RECENT` only.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads.errors import REASONS
 from uploads.models import Result, Upload
+from uploads.retention import first_id_at
 from uploads.stages import WORK, Stage, Status
 
 COUNTED = 10_000
@@ -59,11 +60,6 @@ class BoundedPaginator(Paginator):
     def _found(self) -> int:
         assert isinstance(self.object_list, QuerySet)  # noqa: S101 - the admin paginates nothing else
         return self.object_list.order_by().values("pk")[: COUNTED + 1].count()
-
-
-def first_id_at(moment: datetime) -> UUID:
-    """No upload that was accepted from then on has a smaller id: a UUIDv7 begins with its milliseconds (RFC 9562)."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def among_recent(rows: QuerySet[Row]) -> QuerySet[Row]:

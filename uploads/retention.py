@@ -159,7 +159,7 @@ def _remove_sessions(over: Callable[[], bool]) -> int:
     """As old as a row may become, and without any. Whoever still holds such a token is given a new one."""
     before = timezone.now() - timedelta(days=2 * settings.RETENTION_DAYS)
     empty = ~Exists(Upload.objects.filter(session=OuterRef("pk")))
-    old = Session.objects.filter(empty, pk__lt=_first_id_at(before)).order_by("pk")
+    old = Session.objects.filter(empty, pk__lt=first_id_at(before)).order_by("pk")
     count = 0
     while not over() and (ids := list(old.values_list("pk", flat=True)[:BATCH])):
         try:
@@ -199,7 +199,7 @@ def _batches(uploads: QuerySet[Upload], over: Callable[[], bool]) -> Iterator[li
 
 def _old_folders() -> Iterator[str]:
     """Of uploads that were begun long ago: their ids tell when. Whatever is called otherwise is not ours."""
-    before = _first_id_at(timezone.now() - LOST_AFTER)
+    before = first_id_at(timezone.now() - LOST_AFTER)
     for name in pictures().folders():
         try:
             upload_id = UUID(name)
@@ -209,6 +209,6 @@ def _old_folders() -> Iterator[str]:
             yield name
 
 
-def _first_id_at(moment: datetime) -> UUID:
-    """A version 7 UUID begins with its time in milliseconds (RFC 9562)."""
+def first_id_at(moment: datetime) -> UUID:
+    """No upload that was accepted from then on has a smaller id: a UUIDv7 begins with its milliseconds (RFC 9562)."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from status import figures, plots
 from status.figures import percentile
 from tests.factories import SessionFactory, UploadFactory
-from uploads.changelist import first_id_at
 from uploads.models import ProviderCall, Session, Step, Upload
+from uploads.retention import first_id_at
 from uploads.stages import Stage, StepName
 
 pytestmark = pytest.mark.django_db

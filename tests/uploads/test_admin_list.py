@@ -14,6 +14,7 @@ from tests.api import Api
 from tests.factories import UploadFactory
 from uploads import changelist
 from uploads.models import Session, Upload
+from uploads.retention import first_id_at
 from uploads.stages import Stage, StepName
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +54,7 @@ def everything(api: Api) -> None:
     stuck = named("stuck")
     stuck.update_stage(Stage.STORING, 80)
     Upload.objects.filter(pk=stuck.pk).update(updated_at=timezone.now() - timedelta(hours=1))
-    named("old", id=changelist.first_id_at(timezone.now() - timedelta(days=40))).update_stage(Stage.COMPLETE)
+    named("old", id=first_id_at(timezone.now() - timedelta(days=40))).update_stage(Stage.COMPLETE)
 
 
 @pytest.mark.parametrize(
