@@ -223,3 +223,17 @@ def test_an_interrupted_job_is_cancelled(photo: Path, tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGINT
     assert Upload.objects.get().error_code == "CANCELED"
     assert list(photo.parent.iterdir()) == [photo]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_interruption_is_not_taken_for_a_fault_of_what_it_hits(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(upload: Upload) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:  # as Python does where a class is made
+            raise RuntimeError from error
+
+    monkeypatch.setattr("workflows.pipeline.send", send)
+    assert process(photo) == (128 + signal.SIGINT, [])
+    assert Upload.objects.get().error_code == "CANCELED"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

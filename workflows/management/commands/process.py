@@ -11,10 +11,11 @@ import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TextIO, cast
 
 from django.core.files import File
@@ -25,7 +26,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from uploads.errors import CodedError
+from uploads.errors import CodedError, NotAllowed
 from uploads.intake import receive
 from uploads.models import Session, Upload
 from workflows import runner
@@ -54,6 +55,56 @@ class Done:
         return json.dumps(told)
 
 
+class Interruption:
+    """Ctrl-C cancels the job, and that ends the work: an exception could come in the middle of anything, and be taken
+    for a fault of it. A second one is such an exception, for those who cannot wait."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._news: SimpleQueue[bool] = SimpleQueue()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.SIG_IGN:  # as a shell has it for what it starts in the background
+            signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def check(self) -> None:
+        """Raises `KeyboardInterrupt` when it was asked for."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def _ask(self, *_: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._asked = True
+        self._news.put(True)
+
+    @contextmanager
+    def cancels(self, upload: Upload) -> Iterator[None]:
+        """Also when it was asked for before; raises `KeyboardInterrupt` once the block has come to its end."""
+
+        def wait() -> None:
+            try:
+                if self._news.get():
+                    with suppress(NotAllowed, DatabaseError):
+                        Upload(pk=upload.pk).cancel()
+            finally:
+                connection.close()
+
+        waiter = threading.Thread(target=wait, name="interruption", daemon=True)
+        waiter.start()
+        try:
+            yield
+        finally:
+            self._news.put(False)
+            waiter.join()
+            self.check()
+
+
 class Command(BaseCommand):
     help = (
         "Develop pictures here and now. Bars are shown on a terminal. What has become of each picture is told on "
@@ -76,16 +127,18 @@ class Command(BaseCommand):
         _check(pictures, output)
         targets = _targets(pictures, output)
         _check_targets(pictures, targets)
-        failed = 0
+        failed, interruption = 0, Interruption()
         logger = logging.getLogger("workflows")
         level = logger.level
         # What happens is shown by the bars, and what went wrong by a sentence for each picture.
         logger.setLevel(logging.ERROR)
         try:
-            for picture, target in zip(pictures, targets, strict=True):
-                done = _process(picture, target, prompt, force)
-                failed += bool(done.code)
-                self._tell(done)
+            with interruption.listening():
+                for picture, target in zip(pictures, targets, strict=True):
+                    interruption.check()
+                    done = _process(picture, target, prompt, force, interruption)
+                    failed += bool(done.code)
+                    self._tell(done)
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
         except DatabaseError as error:
@@ -206,7 +259,7 @@ def _bars() -> Iterator[Progress]:
         yield bars
 
 
-def _process(picture: Path, target: Path, prompt: str, force: bool) -> Done:
+def _process(picture: Path, target: Path, prompt: str, force: bool, interruption: Interruption) -> Done:
     began = time.monotonic()
     done = Done(picture, 0)
     try:
@@ -214,7 +267,7 @@ def _process(picture: Path, target: Path, prompt: str, force: bool) -> Done:
         upload = _received(picture, prompt)
         done.job = str(upload.pk)
         name = _legible(picture.name, sys.stderr)
-        with _bars() as bars, _shown(upload, name, bars):
+        with interruption.cancels(upload), _bars() as bars, _shown(upload, name, bars):
             _develop(upload)
         done.output = _saved(upload, target, force)
     except CodedError as error:
@@ -246,14 +299,10 @@ def _received(picture: Path, prompt: str) -> Upload:
 
 def _develop(upload: Upload) -> None:
     """Workers may be about, and take a step before we do: then theirs is waited for."""
-    try:
-        while upload.step:
-            if not runner.run(upload.step, str(upload.pk), "terminal"):
-                time.sleep(0.2)
-            upload.refresh_from_db()
-    except KeyboardInterrupt:
-        upload.cancel()
-        raise
+    while upload.step:
+        if not runner.run(upload.step, str(upload.pk), "terminal"):
+            time.sleep(0.2)
+        upload.refresh_from_db()
     if upload.error_code:
         raise CodedError(upload.error_code, upload.error_message)
 
