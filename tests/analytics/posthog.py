@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,9 +73,3 @@ def posthog(port: int = 0) -> Iterator[PostHog]:
             server.released.set()
             server.shutdown()
             thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

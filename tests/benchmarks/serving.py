@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.ports import free_port
 
 CORES = sorted(os.sched_getaffinity(0))
 GRANIAN = "--interface wsgi --host 127.0.0.1 --workers 1 --no-ws --log-level warning"
@@ -31,9 +32,7 @@ class Page(NamedTuple):
 @contextmanager
 def served(application: str, environment: dict[str, str] | None = None, *, threads: int = 4) -> Iterator[str]:
     """One granian process; yields its address once it answers at all."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     granian = str(Path(sys.executable).parent / "granian")
     options = [*GRANIAN.split(), "--port", str(port), "--blocking-threads", str(threads)]
     command = ["taskset", "-c", str(CORES[0]), granian, *options, application]

@@ -22,7 +22,8 @@ import pytest
 import redis
 
 from tests.chaos.proxy import Proxy, proxy_to
-from tests.processes.installation import free_port, wait_for
+from tests.ports import free_port
+from tests.processes.installation import wait_for
 
 QUEUES = ("images", "generate", "house", "deliver")
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from config.bodies import PLACES, STANDSTILL, Body, Places
-from tests.processes.installation import PATIENCE, free_port, wait_for
+from tests.ports import free_port
+from tests.processes.installation import PATIENCE, wait_for
 
 pytestmark = pytest.mark.any_database
 

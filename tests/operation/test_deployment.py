@@ -32,7 +32,8 @@ from django.conf import settings
 
 from tests import pictures
 from tests.brokers.servers import broker
-from tests.processes.installation import PATIENCE, Answer, Installation, _database, free_port, wait_for
+from tests.ports import free_port
+from tests.processes.installation import PATIENCE, Answer, Installation, _database, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from tests import pictures
-from tests.processes.installation import Installation, free_port, installation, wait_for
+from tests.ports import free_port
+from tests.processes.installation import Installation, installation, wait_for
 from uploads.stages import StepName
 
 

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +21,7 @@ from psycopg import sql
 
 from tests.database import named
 from tests.leaks import SECRET
+from tests.ports import free_port
 
 T = TypeVar("T")
 PATIENCE = 120
@@ -63,8 +63,14 @@ class Installation:
             self._supervisor = psutil.Popen(
                 [sys.executable, "-m", "config.up"], env=self._environment, stdout=log, stderr=log
             )
-        wait_for(self._answers)
-        self.token = self.token or self.request("POST", "/api/sessions").json["sessionToken"]
+        try:
+            wait_for(self._answers)
+            self.token = self.token or self.request("POST", "/api/sessions").json["sessionToken"]
+        except BaseException:
+            with suppress(psutil.NoSuchProcess):
+                self.interrupt()
+                self._wait_for_its_processes()
+            raise
 
     def _answers(self) -> bool:
         assert self._supervisor.is_running(), self.log.read_text()
@@ -83,11 +89,14 @@ class Installation:
         self._supervisor.send_signal(signal.SIGINT)
 
     def wait_for_the_end(self) -> None:
+        self._wait_for_its_processes()
+        self._kept_its_secrets()
+
+    def _wait_for_its_processes(self) -> None:
         _, alive = psutil.wait_procs(self._family, timeout=PATIENCE)
         for process in alive:
             process.kill()
         assert not alive, f"still there after Ctrl-C: {alive}"
-        self._kept_its_secrets()
 
     def _kept_its_secrets(self) -> None:
         """Whatever its processes said in all their time; tests.leaks only hears this one."""
@@ -142,12 +151,6 @@ class Installation:
                 return
             time.sleep(every)
         raise AssertionError(f"still {told['stage']} {told['progress']}: {self.log.read_text()[-3000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.processes.installation import PATIENCE, _database, free_port, wait_for
+from tests.ports import free_port
+from tests.processes.installation import PATIENCE, _database, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

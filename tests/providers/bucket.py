@@ -17,7 +17,8 @@ from botocore.config import Config
 from django.conf import LazySettings
 from django.core.files.storage import default_storage
 
-from tests.processes.installation import free_port, wait_for
+from tests.ports import free_port
+from tests.processes.installation import wait_for
 
 SECRET = "the-secret-that-nobody-may-see"
 

@@ -14,7 +14,8 @@ import pytest
 from tests import pictures
 from tests.analytics.posthog import PostHog, posthog
 from tests.brokers.servers import broker
-from tests.processes.installation import PATIENCE, Installation, free_port, installation, wait_for
+from tests.ports import free_port
+from tests.processes.installation import PATIENCE, Installation, installation, wait_for
 from tests.providers import gemini as server
 from tests.providers.bucket import SECRET, Bucket
 from tests.providers.gemini import KEY, WORDS, Act, gemini_server

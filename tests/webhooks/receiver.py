@@ -1,6 +1,5 @@
 """A receiver of webhooks: a real HTTP server that verifies as the documentation says, and can be made to misbehave."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,9 +101,3 @@ def receiver(behaviour: Behaviour = takes_it) -> Iterator[Receiver]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -23,8 +23,9 @@ from status.models import MAX_ATTEMPTS, WebhookDelivery, WebhookEndpoint, backof
 from status.posting import post
 from status.webhooks import session_secret
 from tests.factories import SessionFactory, UploadFactory
+from tests.ports import free_port
 from tests.processes.installation import wait_for
-from tests.webhooks.receiver import Behaviour, Receiver, Request, free_port, receiver, takes_it
+from tests.webhooks.receiver import Behaviour, Receiver, Request, receiver, takes_it
 from uploads.stages import Stage
 
 pytestmark = pytest.mark.django_db

@@ -18,8 +18,8 @@ from django.conf import settings
 from status import deliverer, outbox
 from status.models import WebhookDelivery, WebhookEndpoint
 from tests.factories import UploadFactory
+from tests.ports import free_port
 from tests.processes.installation import PATIENCE, wait_for
-from tests.webhooks.receiver import free_port
 from uploads.stages import Stage
 
 pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
