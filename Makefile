@@ -67,6 +67,7 @@ bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture step
 	$(BIN)/python -m tests.benchmarks.poll --database sqlite
 	$(BIN)/python -m tests.benchmarks.threads
 	$(BIN)/python -m tests.benchmarks.jobs
+	$(BIN)/python -m tests.benchmarks.jobs --broker embedded --database sqlite
 	$(BIN)/python -m tests.benchmarks.jobs --work nothing
 	$(BIN)/python -m tests.benchmarks.jobs --work nothing --broker embedded --database sqlite
 	$(BIN)/python -m tests.benchmarks.cores
