@@ -23,7 +23,7 @@ AMQP = os.environ.get("TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
 
 
 def main() -> None:
-    parser = report.options(__doc__, rounds=3)
+    parser = report.options(__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--broker", choices=["embedded", "rabbitmq"], default="rabbitmq")
     parser.add_argument("--work", choices=["pictures", "nothing"], default="pictures")

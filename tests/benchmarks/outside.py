@@ -28,7 +28,7 @@ TICK = 2.0
 
 
 def main() -> None:
-    parser = report.options(__doc__, rounds=3)
+    parser = report.options(__doc__)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--per-second", type=float, default=100, help="polls, and changes of stage, at a steady rate")

@@ -14,9 +14,9 @@ WORSE = 1.5
 """A ratio that is so many times worse than the committed one fails `--check`."""
 
 
-def options(description: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
+def options(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--check", action="store_true", help="fail when a ratio is far below the committed one")
     parser.add_argument("--commit", action="store_true", help="make these ratios the committed ones")

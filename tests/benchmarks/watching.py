@@ -22,7 +22,7 @@ PATIENCE = 0.05
 
 
 def main() -> None:
-    parser = report.options(__doc__, rounds=1)
+    parser = report.options(__doc__)
     parser.add_argument("--watchers", type=int, default=1000)
     parser.add_argument("--seconds", type=int, default=60, help="that a job takes")
     chosen = parser.parse_args()
