@@ -61,20 +61,22 @@ chaos: setup ## Break everything, at length: processes, brokers, database, disk,
 	$(BIN)/python -m pytest tests/chaos --chaos-uploads 450 --timeout 7200
 	$(BIN)/python -m pytest tests/chaos --chaos-uploads 450 --chaos-brokers amqp,redis --database postgresql --timeout 7200
 
-bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture steps, beside rivals where there are any
+bench: FIGURES := $${TMPDIR:-/tmp}/bench.json
+bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture steps, beside rivals; figures as bench.json in the temp folder
 	@command -v wrk >/dev/null || { echo "This needs wrk: apt-get install wrk" >&2; exit 1; }
-	$(BIN)/python -m tests.benchmarks.poll
-	$(BIN)/python -m tests.benchmarks.poll --database sqlite
-	$(BIN)/python -m tests.benchmarks.threads
-	$(BIN)/python -m tests.benchmarks.jobs
-	$(BIN)/python -m tests.benchmarks.jobs --broker embedded --database sqlite
-	$(BIN)/python -m tests.benchmarks.jobs --work nothing
-	$(BIN)/python -m tests.benchmarks.jobs --work nothing --broker embedded --database sqlite
-	$(BIN)/python -m tests.benchmarks.cores
-	$(BIN)/python -m tests.benchmarks.watching
-	$(BIN)/python -m tests.benchmarks.scale
-	$(BIN)/python -m tests.benchmarks.outside
-	$(BIN)/python -m tests.benchmarks.pictures
+	@rm -f $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.poll --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.poll --database sqlite --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.threads --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.jobs --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.jobs --broker embedded --database sqlite --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.jobs --work nothing --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.jobs --work nothing --broker embedded --database sqlite --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.cores --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.watching --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.scale --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.outside --json $(FIGURES)
+	$(BIN)/python -m tests.benchmarks.pictures --json $(FIGURES)
 
 guard: setup ## The benches in a short form: fails on a ratio that is much worse than the committed one
 	@command -v wrk >/dev/null || { echo "This needs wrk: apt-get install wrk" >&2; exit 1; }

@@ -17,7 +17,7 @@ WORSE = 1.5
 def options(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--json", type=Path, help="also write the figures there, to those of other benches")
     parser.add_argument("--check", action="store_true", help="fail when a ratio is far below the committed one")
     parser.add_argument("--commit", action="store_true", help="make these ratios the committed ones")
     return parser
@@ -84,7 +84,8 @@ def finish(tables: list[Table], chosen: argparse.Namespace) -> None:
     for table in tables:
         table.show()
     if chosen.json:
-        figures = {table.title: {"figures": table.found, "ratios": table.ratios} for table in tables}
+        figures = json.loads(chosen.json.read_text()) if chosen.json.exists() else {}
+        figures |= {table.title: {"figures": table.found, "ratios": table.ratios} for table in tables}
         chosen.json.write_text(json.dumps(figures, indent=1))
     committed = json.loads(COMMITTED.read_text()) if COMMITTED.exists() else {}
     tables = [table for table in tables if table.guarded]
