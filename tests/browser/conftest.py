@@ -37,8 +37,7 @@ def newcomer(browser: Browser, darkroom: Installation) -> Iterator[Callable[[], 
 
     yield come
     for visitor in visitors:
-        # Where a page of it is just leaving for another, Chromium hangs: a test waits until its pages have arrived.
-        visitor.context.close()
+        visitor.leave()
     assert [accident for visitor in visitors for accident in visitor.accidents] == []
 
 

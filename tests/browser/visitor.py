@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, FilePayload, Locator, Request, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, FilePayload, Frame, Locator, Request, expect
 
 from tests.processes.installation import PATIENCE, Answer, Installation, wait_for
 
@@ -78,6 +78,10 @@ class Visitor:
         self._unanswered = 0
         for end in ("requestfinished", "requestfailed"):
             self.page.on(end, self._answer)
+        self._tabs = [self]
+        self._leaving = False
+        self.page.on("framenavigated", self._arrive)
+        self.page.on("requestfailed", self._stay)
 
     def _note(self, message: ConsoleMessage) -> None:
         if message.type not in {"error", "warning"}:
@@ -92,6 +96,14 @@ class Visitor:
             self.accidents.append(f"asked elsewhere: {request.url}")
         self.requests.append(f"{request.method} {urlsplit(request.url).path}")
         self._unanswered += "/api/" in request.url
+        self._leaving |= request.is_navigation_request()
+
+    def _arrive(self, _: Frame) -> None:
+        self._leaving = False
+
+    def _stay(self, request: Request) -> None:
+        # Not only what fails does: what is downloaded is a navigation that ends so.
+        self._leaving &= not request.is_navigation_request()
 
     def _answer(self, request: Request) -> None:
         self._unanswered -= "/api/" in request.url
@@ -187,7 +199,15 @@ class Visitor:
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
     def another_tab(self) -> Visitor:
-        return Visitor(self.darkroom, self.context)
+        tab = Visitor(self.darkroom, self.context)
+        self._tabs.append(tab)
+        return tab
+
+    def leave(self) -> None:
+        """Chromium hangs for good when it is to close a page that is just leaving for another."""
+        for tab in self._tabs:
+            wait_for(tab.has_arrived)
+        self.context.close()
 
     def passes(self) -> bool:
         """Lets the browser tell what has happened meanwhile."""
@@ -196,6 +216,13 @@ class Visitor:
     def has_all_answers(self) -> bool:
         """Nothing that the page has asked for is still on its way."""
         return self.passes() and self._unanswered == 0
+
+    def has_arrived(self) -> bool:
+        """It is not on its way to another page."""
+        try:
+            return self.passes() and not self._leaving
+        except Error:  # the page that was asked went away just then
+            return False
 
     def look_away(self) -> None:
         self._turn(hidden=True)
