@@ -220,7 +220,7 @@ class Visitor:
     def has_arrived(self) -> bool:
         """It is not on its way to another page."""
         try:
-            return self.passes() and not self._leaving
+            return self.page.is_closed() or (self.passes() and not self._leaving)
         except Error:  # the page that was asked went away just then
             return False
 
