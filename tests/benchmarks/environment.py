@@ -29,6 +29,7 @@ def darkroom(database: str, **environment: str) -> Iterator[Path]:
             import django
 
             django.setup()
+            logging.getLogger().setLevel(logging.WARNING)
             from django.core.management import call_command
             from django.db import connection
 

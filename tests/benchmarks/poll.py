@@ -42,7 +42,9 @@ def main() -> None:
             for name, found in waits.items():
                 found.append(latencies(pages[name], half, 2 * chosen.seconds))
     report.finish([table], chosen)
-    print(f"\nat {half:.0f} requests/s, half of what status, 200, can; of {chosen.rounds} stretches the median:")
+    beside = table.beside("celery-progress, Redis")
+    print(f"\nof celery-progress: 200 {beside['status, 200']:.2f}, 304 {beside['status, 304']:.2f}")
+    print(f"at {half:.0f} requests/s, half of what status, 200, can; of {chosen.rounds} stretches the median:")
     for name, found in waits.items():
         p50, p99 = (statistics.median(taken[int(share * len(taken))] for taken in found) for share in (0.5, 0.99))
         print(f"{name:38} p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms")

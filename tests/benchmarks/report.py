@@ -47,8 +47,11 @@ class Table:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Each figure beside the base's of the same round: what slows a round slows both."""
-        base = self.found[self.base]
+        return self.beside(self.base)
+
+    def beside(self, other: str) -> dict[str, float]:
+        """Each figure beside that of the same round: what slows a round slows both."""
+        base = self.found[other]
         return {
             name: statistics.median(figure / beside for figure, beside in zip(figures, base, strict=True))
             for name, figures in self.found.items()
