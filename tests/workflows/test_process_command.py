@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -206,13 +207,19 @@ def test_nobody_who_listens_is_no_reason_for_a_traceback(photo: Path) -> None:
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.fixture
+def in_a_terminal() -> Iterator[None]:
+    """What a shell runs in the background ignores SIGINT, and so does whatever that starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupted_job_is_cancelled(photo: Path, tmp_path: Path) -> None:
     photo.write_bytes(pictures.encoded(pictures.landscape(3000, 2000), "JPEG"))
-    # As in a terminal: what a shell runs in the background ignores SIGINT, and so does whatever that starts.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(**command(photo), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, before)
     began = time.monotonic()
     while not Upload.objects.filter(stage="generating").exists():
         assert process.poll() is None
@@ -225,6 +232,7 @@ def test_an_interrupted_job_is_cancelled(photo: Path, tmp_path: Path) -> None:
     assert list(photo.parent.iterdir()) == [photo]
 
 
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.django_db(transaction=True)
 def test_an_interruption_is_not_taken_for_a_fault_of_what_it_hits(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def send(upload: Upload) -> None:
