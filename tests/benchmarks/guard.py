@@ -18,7 +18,7 @@ SHORT = (
     "jobs --rounds 2 --jobs 20 --work nothing --broker embedded --database sqlite",
     "cores --rounds 1 --jobs 4",
     "watching --rounds 1 --watchers 100 --seconds 8",
-    "scale --rounds 1 --uploads 5000 --calls 40 --updates 0",
+    "scale --rounds 3 --uploads 5000 --calls 15 --updates 0",
     "outside --rounds 1 --events 1000 --seconds 2",
     "pictures --rounds 1",
 )
