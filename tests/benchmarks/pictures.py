@@ -73,7 +73,7 @@ def by_hand_thumbnail(image: Image.Image) -> bytes:
 
 
 def by_hand_stroke(image: Image.Image) -> list[Array]:
-    """A little of what a generator's time goes to. Not a decoder: how quick one is beside that, the processor decides."""
+    """A little of what a generator's time goes to. How that compares to decoding depends on the processor."""
     at = np.indices((image.height, image.width), np.float32)
     at += 2.5
     planes = [np.asarray(band, np.float32) / 255 for band in image.split()]
