@@ -29,19 +29,19 @@ check-providers: .venv/ready ## Send a sample to Gemini and through the storage,
 	@SECRET_KEY=only-for-this-check $(BIN)/python manage.py check_providers
 
 test: setup ## Run all tests, on SQLite and then on PostgreSQL
-	tests/browser/install.sh
-	@if command -v node >/dev/null; then node --test tests/js/*.test.mjs; \
+	tests/system/pages/install.sh
+	@if command -v node >/dev/null; then node --test tests/unit/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
 	else echo "There is no Node here: the hook's own tests are left out."; fi
 	@# Much of a test's time is waiting, so two rows of them go at once. Each run has its own folder and databases.
 	@$(MAKE) --no-print-directory --jobs 2 test-first test-second
 
 test-first:
-	MAKEFLAGS= $(BIN)/python -m pytest --ignore tests/browser
+	MAKEFLAGS= $(BIN)/python -m pytest --ignore tests/system/pages
 
 test-second:
 	@said=$$(mktemp); code=0; export MAKEFLAGS=; \
-	$(BIN)/python -m pytest tests/browser >$$said 2>&1 || code=1; \
+	$(BIN)/python -m pytest tests/system/pages >$$said 2>&1 || code=1; \
 	$(BIN)/python -m pytest --database postgresql -m "not any_database" >>$$said 2>&1 || code=1; \
 	cat $$said; rm $$said; exit $$code
 
@@ -55,11 +55,11 @@ lint: setup ## Everything that can be said about the code without running it
 	SECRET_KEY=only-for-lint DATABASE_URL=sqlite://:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 
 audit: setup ## Look up what is pinned with an advisory service; AUDIT=required fails where there is none
-	$(BIN)/python -m tests.audit requirements.txt requirements-dev.txt
+	$(BIN)/python -m tests.tools.audit requirements.txt requirements-dev.txt
 
 chaos: setup ## Break everything, at length: processes, brokers, database, disk, clocks
-	$(BIN)/python -m pytest tests/chaos --chaos-uploads 450 --timeout 7200
-	$(BIN)/python -m pytest tests/chaos --chaos-uploads 450 --chaos-brokers amqp,redis --database postgresql --timeout 7200
+	$(BIN)/python -m pytest tests/system/chaos --chaos-uploads 450 --timeout 7200
+	$(BIN)/python -m pytest tests/system/chaos --chaos-uploads 450 --chaos-brokers amqp,redis --database postgresql --timeout 7200
 
 bench: FIGURES := $${TMPDIR:-/tmp}/bench.json
 bench: setup ## Measure polls, jobs, watching, sweeps, webhooks and picture steps, beside rivals; figures as bench.json in the temp folder
@@ -83,11 +83,11 @@ guard: setup ## The benches in a short form: fails on a ratio that is much worse
 	$(BIN)/python -m tests.benchmarks.guard
 
 sheet: setup ## Originals beside the three looks, of PICTURES or of made ones, as sheet.png in the temp folder
-	$(BIN)/python -m tests.sheet $${TMPDIR:-/tmp}/sheet.png $(PICTURES)
+	$(BIN)/python -m tests.tools.sheet $${TMPDIR:-/tmp}/sheet.png $(PICTURES)
 
 screenshots: setup ## Every state of the pages, into the temp folder
-	tests/browser/install.sh
-	$(BIN)/python -m tests.browser.screenshots $${TMPDIR:-/tmp}/screenshots
+	tests/system/pages/install.sh
+	$(BIN)/python -m tests.system.pages.screenshots $${TMPDIR:-/tmp}/screenshots
 
 format: setup ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix

@@ -4,7 +4,13 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
 
-from tests.api import Api
+from tests.support.api import Api
+
+pytest_plugins = [
+    "tests.support.posthog_fixtures",
+    "tests.support.provider_fixtures",
+    "tests.support.webhook_fixtures",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

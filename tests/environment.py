@@ -46,6 +46,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     }
     if early_config.known_args_namespace.database == "postgresql":
         os.environ["DATABASE_URL"] = os.environ.get("TEST_POSTGRESQL_URL") or _own_postgresql(folder, early_config)
+        # The workers of pytest-xdist inherit the environment: all of them use this one server.
+        os.environ["TEST_POSTGRESQL_URL"] = os.environ["DATABASE_URL"]
 
 
 def _own_postgresql(folder: Path, config: pytest.Config) -> str:

@@ -8,11 +8,11 @@ import time
 
 import psutil
 
-from tests import pictures
 from tests.benchmarks import report
 from tests.benchmarks.environment import darkroom
 from tests.benchmarks.jobs import AMQP, send_uploads, until_done, worker
 from tests.benchmarks.serving import CORES
+from tests.support import pictures
 
 PAUSE = 0.1
 """Seconds between two looks at what is done: to look all the time would cost a tenth of a core."""

@@ -16,7 +16,7 @@ from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 from django.utils import timezone
 
-from tests.factories import SessionFactory, UploadFactory
+from tests.support.factories import SessionFactory, UploadFactory
 from uploads.models import Event, Result, Session, Step, Upload
 from uploads.stages import Stage, StepName
 

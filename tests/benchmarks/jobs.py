@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from tests import pictures
 from tests.benchmarks import report
 from tests.benchmarks.environment import darkroom
 from tests.benchmarks.serving import CORES
+from tests.support import pictures
 
 AMQP = os.environ.get("TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
 
@@ -141,7 +141,7 @@ def _statements() -> int:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    from tests.factories import UploadFactory
+    from tests.support.factories import UploadFactory
     from uploads.stages import FIRST_STEP
     from workflows import runner
 

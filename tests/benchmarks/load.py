@@ -155,8 +155,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160, help="of the picture that is sent, in pixels")
     parser.add_argument("--patience", type=float, default=10, help="minutes for the last jobs to end")
     options = parser.parse_args()
-    from tests import pictures
-    from tests.processes.installation import Installation
+    from tests.support import pictures
+    from tests.support.installation import Installation
 
     picture = pictures.encoded(pictures.landscape(options.side, options.side * 3 // 4), "JPEG")
     with tempfile.TemporaryDirectory(prefix="darkroom-load-", ignore_cleanup_errors=True) as name:

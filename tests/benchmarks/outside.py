@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from itertools import cycle, islice
 from typing import Any
 
-from tests.analytics.posthog import posthog
 from tests.benchmarks import report
 from tests.benchmarks.environment import darkroom
 from tests.benchmarks.serving import Page, latencies, served
-from tests.webhooks.receiver import Request, receiver
+from tests.support.posthog import posthog
+from tests.support.receiver import Request, receiver
 
 UPLOADS = 500
 TICK = 2.0
@@ -96,7 +96,7 @@ def _backlog(url: str, lags: Any, count: int, rates: report.Table, cpu: report.T
 
 def _happen(count: int) -> None:
     """So many changes of stage are in the outbox, without the work that makes them."""
-    from tests.factories import SessionFactory, UploadFactory
+    from tests.support.factories import SessionFactory, UploadFactory
     from uploads.models import Event, OutboxEntry
 
     session = SessionFactory.create()

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
 
-from tests import pictures
 from tests.benchmarks import report
+from tests.support import pictures
 from workflows import images
 from workflows.generators import PROMPT_VERSIONS
 from workflows.generators.brushes import Array

@@ -88,7 +88,7 @@ def _rival(results: str, task: str) -> Iterator[str]:
 
 
 def job_under_way() -> tuple[str, str]:
-    from tests.factories import UploadFactory
+    from tests.support.factories import UploadFactory
     from uploads.models import Session
     from uploads.stages import Stage
 

@@ -246,7 +246,7 @@ def _updated(count: int) -> None:
     Each is a transaction, as from a worker; none waits for the disk, or it would be the disk that is measured.
     """
     from tests.benchmarks.crowd import run
-    from tests.factories import SessionFactory, UploadFactory
+    from tests.support.factories import SessionFactory, UploadFactory
     from uploads.models import Upload
 
     session, fence = SessionFactory.create(), 1000

@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 CORES = sorted(os.sched_getaffinity(0))
 GRANIAN = "--interface wsgi --host 127.0.0.1 --workers 1 --no-ws --log-level warning"

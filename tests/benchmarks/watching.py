@@ -67,7 +67,7 @@ def _watched(url: str, how: str, watchers: int, seconds: int) -> dict[str, float
 
 
 def _jobs(count: int) -> tuple[str, list[str]]:
-    from tests.factories import UploadFactory
+    from tests.support.factories import UploadFactory
     from uploads.models import Session, Upload
 
     session, token = Session.objects.open()

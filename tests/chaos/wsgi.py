@@ -1,7 +1,0 @@
-"""The WSGI application of the processes under test: config's, with faults."""
-
-from config.wsgi import application
-from tests.chaos import faults
-
-faults.install()
-__all__ = ["application"]

@@ -1,0 +1,109 @@
+"""Pictures that mean harm: each is refused with a code or developed, and nothing foreign in it is ever served."""
+
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from django.conf import LazySettings
+from hypothesis import given
+from hypothesis import settings as how
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.support import pictures
+from tests.support.api import Api, develop
+from tests.support.corpus import GOOD, MARKER, corpus
+from tests.support.floods import floods
+from uploads.errors import REASONS, Rejected
+from uploads.models import Upload
+from workflows import images
+
+pytestmark = [pytest.mark.any_database, pytest.mark.filterwarnings("ignore::UserWarning:PIL")]
+
+ALLOWED = {"UNSUPPORTED_TYPE", "UNREADABLE_IMAGE", "IMAGE_TOO_LARGE"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", corpus())
+def test_each_is_refused_cleanly_or_developed_without_a_foreign_byte(
+    api: Api, settings: LazySettings, name: str
+) -> None:
+    settings.WORK_MAX_SIDE = 512
+    hostile = corpus()[name]
+    response = api.send(hostile.data, name="holiday.jpg")
+    if response.status_code != 202:
+        error = response.json()["error"]
+        assert error["code"] in hostile.outcome.split()
+        assert response.status_code == REASONS[error["code"]].status
+        assert (error["retryable"], "Error" in error["message"]) == (False, False)
+        return
+    upload = Upload.objects.get(pk=response.json()["jobId"])
+    develop(upload)
+    assert (upload.error_code or GOOD) in hostile.outcome.split(), upload.error_detail
+    assert upload.attempt <= 1
+    if upload.status == "completed":
+        for file in (upload.result.full, upload.result.preview, upload.result.thumbnail):
+            with file.open() as opened:
+                check_clean(opened.read())
+
+
+def check_clean(data: bytes) -> None:
+    assert MARKER not in data
+    assert b"script" not in data
+    with Image.open(BytesIO(data)) as shown:
+        assert not {"icc_profile", "exif", "xmp", "comment", "photoshop"} & set(shown.info)
+
+
+def test_the_corpus_does_have_foreign_bytes_in_it() -> None:
+    assert sum(MARKER in hostile.data for hostile in corpus().values()) >= 10
+
+
+BASES = {kind: pictures.with_everything(kind) for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIC")} | {
+    "GIF": pictures.animated("GIF")
+}
+
+
+@given(kind=st.sampled_from(sorted(BASES)), other=st.sampled_from(sorted(BASES)), draw=st.data())
+@how(max_examples=150, deadline=None)
+def test_two_damaged_kinds_joined_anywhere_give_a_picture_or_a_clean_code(
+    kind: str, other: str, draw: st.DataObject
+) -> None:
+    first = draw.draw(pictures.damaged(BASES[kind]))
+    second = draw.draw(pictures.damaged(BASES[other]))
+    at = draw.draw(st.integers(0, len(first)))
+    data = first[:at] + MARKER + second + first[at:]
+    result = decoded(data)
+    if isinstance(result, str):
+        assert result in ALLOWED
+        return
+    assert result.info == {}
+    for encoded in (images.encode_work(result), images.encode_full(result).data, images.encode_thumbnail(result).data):
+        assert MARKER not in encoded
+
+
+def decoded(data: bytes, max_pixels: int = 1_000_000) -> Image.Image | str:
+    try:
+        return images.decode(BytesIO(data), max_pixels=max_pixels, max_side=2048)
+    except Rejected as error:
+        return error.code
+
+
+def processor_seconds(data: bytes) -> float:
+    """At the best of some tries."""
+    tries = []
+    for _ in range(3):
+        began = time.process_time()
+        decoded(data, max_pixels=50_000_000)
+        tries.append(time.process_time() - began)
+    return min(tries)
+
+
+@pytest.mark.parametrize("name", floods())
+def test_a_file_that_goes_on_and_on_is_refused_for_about_what_a_picture_of_its_size_costs(name: str) -> None:
+    flood = floods()[name]
+    noise = np.random.default_rng(1).integers(0, 255, (len(flood) // 3_000, 1_000, 3), np.uint8)
+    plain = pictures.encoded(Image.fromarray(noise), "PNG", compress_level=1)
+    assert isinstance(decoded(plain, max_pixels=50_000_000), Image.Image)
+    assert decoded(flood, max_pixels=50_000_000) == "UNREADABLE_IMAGE"
+    assert processor_seconds(flood) < 4 * processor_seconds(plain)

@@ -1,0 +1,174 @@
+"""What the README tells people to write runs as it stands there."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
+
+from tests.support import pictures
+from tests.support.api import Api
+from tests.support.installation import PATIENCE, Installation, installation
+from tests.system.status.clients.test_clients import HERE, cannot
+from tests.system.status.webhooks.test_guide import block
+from uploads.models import Upload
+from uploads.stages import StepName
+from workflows import runner
+
+pytestmark = pytest.mark.any_database
+
+ROOT = Path(__file__).parents[4]
+PACKAGES = ["react@19", "react-dom@19", "jsdom@26", "sucrase@3"]
+
+
+@pytest.fixture(scope="module")
+def darkroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("installation"), SWEEP_SECONDS="1") as running:
+        yield running
+
+
+def test_the_example_for_react_uses_the_hook_as_it_is(darkroom: Installation, tmp_path: Path) -> None:
+    node = shutil.which("node") or cannot("This needs Node (node), which is not installed.")
+    npm = shutil.which("npm") or cannot("This needs npm, which is not installed.")
+    (tmp_path / "package.json").write_text('{"private": true, "type": "module"}')
+    install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
+    done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    if done.returncode:
+        cannot(f"npm could not install {', '.join(PACKAGES)}: {done.stderr}")
+    shutil.copy(HERE / "readme.mjs", tmp_path)
+    job = darkroom.send(pictures.encoded(pictures.landscape(1600, 1200), "JPEG")).json["jobId"]
+    files = {"README": str(ROOT / "README.md"), "HOOK": (ROOT / "static/js/use-status.js").as_uri()}
+    page = [node, "readme.mjs", darkroom.url, darkroom.token, job]
+    done = subprocess.run(page, cwd=tmp_path, env=os.environ | files, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    percents = [line["percent"] for line in lines]
+    assert percents == sorted(percents)
+    assert lines[-1] == {"percent": 100, "label": "complete"}
+
+
+@pytest.mark.django_db
+def test_the_record_can_be_used_from_python(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    file = SimpleUploadedFile("holiday.jpg", pictures.encoded(pictures.landscape(160, 120), "JPEG"))
+    exec(block("from uploads.errors import CodedError"), {"file": file})  # noqa: S102 - our own
+    told = capsys.readouterr().out
+    assert told.startswith("CANCELED {'total': 1, 'byStatus': {")
+    events = Upload.objects.get(source="order-7").events.order_by("seq").values_list("type", "level", "message")
+    assert list(events) == [
+        ("job.accepted", "info", "Your picture has arrived."),
+        ("step.skipped", "info", "This step had nothing to do."),
+        ("step.started", "info", "Mixing colours"),
+        ("log", "warn", "Looks like rain"),
+        ("step.failed", "error", "The picture model has too much to do at the moment."),
+        ("job.failed", "error", "The picture model has too much to do at the moment."),
+        ("job.retried", "info", "The job is tried again."),
+        ("job.failed", "error", "The job was cancelled."),
+    ]
+
+
+ONE_JOB = """
+import json, sys
+from config.celery import app
+import django
+django.setup()
+from django.test import Client
+from workflows.pipeline import PIPELINE
+
+app.loader.import_default_modules()
+client = Client(SERVER_NAME="127.0.0.1")
+with open(sys.argv[1], "rb") as picture:
+    job = client.post("/api/uploads", {"image": picture}).json()
+for step in PIPELINE.values():
+    app.tasks[step.task].apply(args=(job["jobId"],))
+paths = {name: job["urls"][name] for name in ("status", "events", "progress", "job")}
+paths |= {"messages": f"/jobs/{job['jobId']}/status", "builds": f"/api/builds/{job['jobId']}/events"}
+headers = {"X-Session-Token": job["sessionToken"]}
+print(json.dumps({name: client.get(path, headers=headers).json() for name, path in paths.items()}))
+"""
+
+
+def test_a_fifth_step_is_added_as_it_stands_there(tmp_path: Path) -> None:
+    git = shutil.which("git") or cannot("This needs git, which is not installed.")
+    for name in ("config", "status", "static", "templates", "uploads", "workflows"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "manage.py", tmp_path)
+    picture = tmp_path / "holiday.jpg"
+    picture.write_bytes(pictures.encoded(pictures.landscape(400, 300), "JPEG"))
+    data = tmp_path / "data"
+    data.mkdir()
+    environment = os.environ | {"DATA_DIR": str(data), "DATABASE_URL": f"sqlite:///{data / 'own.sqlite3'}"}
+
+    def run(*command: str, said: str | None = None) -> str:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, input=said, capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(git, "apply", "-p0", said=block("--- uploads/stages.py"))
+    run(sys.executable, "manage.py", "makemigrations", "uploads", "--name", "framing")
+    run(sys.executable, "manage.py", "migrate", "--no-input")
+    told: dict[str, Any] = json.loads(run(sys.executable, "-c", ONE_JOB, str(picture)).splitlines()[-1])
+    five = ["validate", "generate", "frame", "store", "watermark"]
+    assert (told["status"]["status"], told["status"]["progress"]) == ("completed", 100)
+    steps = told["progress"]["data"]["steps"]
+    assert [(step["name"], step["status"]) for step in steps] == [(name, "completed") for name in five]
+    assert [step["name"] for step in told["job"]["steps"]] == five
+    size = told["job"]["result"]["width"], told["job"]["result"]["height"]
+    assert size == (400 + 80, 300 + 80)
+    events = [(event["type"], event["message"]) for event in told["events"]["events"]]
+    framing = [("step.started", "Framing the picture"), ("log", "A white frame suits it.")]
+    begun = events.index(framing[0])
+    assert events[begun : begun + 3] == [*framing, ("step.completed", "The picture is framed.")]
+    assert [message["msg"] for message in told["messages"]["messages"]] == [message for _, message in events]
+    assert [event["id"] for event in told["builds"]["events"]] == list(range(1, len(events) + 1))
+
+
+def table() -> dict[str, dict[str, str]]:
+    """The rows of the README's table of the dialects: by their names, what stands below each address."""
+    section = (ROOT / "README.md").read_text().split("## One record, four dialects")[1].split("\n## ")[0]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:1] == "|"]
+    head, _, *body = rows
+    return {name: dict(zip(head[1:], cells, strict=True)) for name, *cells in body}
+
+
+def said_in(document: Any, cell: str) -> bool:
+    """Whether the cell's `"key": value` is said in it, at whatever depth; `[…]` is any list that is not empty."""
+    if isinstance(document, list):
+        return any(said_in(each, cell) for each in document)
+    if not isinstance(document, dict):
+        return False
+    key, _, value = cell.partition(": ")
+    own = document.get(json.loads(key))
+    found = bool(own) and isinstance(own, list) if value == "[…]" else own == json.loads(value)
+    return found or any(said_in(each, cell) for each in document.values())
+
+
+@pytest.mark.django_db
+def test_the_table_of_the_dialects_tells_what_they_say(api: Api) -> None:
+    rows = table()
+    job = api.accepted()
+    runner.run(StepName.VALIDATE, str(job.pk), "test")
+    fence = job.claim(StepName.GENERATE, timedelta(seconds=30), "test")
+    assert fence
+    job.advance(45, fence=fence)
+    Upload.objects.filter(pk=job.pk).update(estimated_completion_at=timezone.now() + timedelta(seconds=2.9))
+    done = api.finished()
+    for name, cells in rows.items():
+        upload = done if name == "when done" else job
+        for address, cell in cells.items():
+            events = rows["what happened"][address]
+            is_type = name == "an event" and events.startswith("/")
+            path = events if is_type else cell if cell.startswith("/") else address
+            response = api.get(path.format(id=upload.pk))
+            assert response.status_code == 200, path
+            if cell and path != cell:
+                assert said_in(response.json(), f'"type": "{cell}"' if is_type else cell), (name, address, cell)

@@ -1,0 +1,122 @@
+"""The receivers of README.md, as they stand there, with the public libraries."""
+
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings
+
+from status import deliverer, outbox
+from status.models import WebhookDelivery, WebhookEndpoint
+from tests.support.factories import UploadFactory
+from tests.support.installation import PATIENCE, wait_for
+from tests.support.ports import free_port
+from uploads.stages import Stage
+
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
+
+
+def block(first_line: str) -> str:
+    """The program in README.md that begins with these words."""
+    readme = (settings.BASE_DIR / "README.md").read_text()
+    found = re.search(rf"^    {re.escape(first_line)}.*\n(?:(?:    .*)?\n)+", readme, re.MULTILINE)
+    assert found, f"README.md has no {first_line}"
+    return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
+
+
+def cannot(why: str) -> NoReturn:
+    """These tests must not be left out unnoticed where everything is tested."""
+    if os.environ.get("CI"):
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> list[str]:
+    program = tmp_path / "receiver.py"
+    program.write_text(block("# receiver.py"))
+    return [sys.executable, str(program)]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> list[str]:
+    node = shutil.which("node") or cannot("This needs Node (node), which is not installed.")
+    npm = shutil.which("npm") or cannot("This needs npm, which is not installed.")
+    (tmp_path / "package.json").write_text('{"private": true}')
+    install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "standardwebhooks@1"]
+    done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    if done.returncode:
+        cannot(f"npm could not install standardwebhooks: {done.stderr}")
+    program = tmp_path / "receiver.mjs"
+    program.write_text(block("// receiver.mjs"))
+    return [node, str(program)]
+
+
+@pytest.fixture(params=["python", "node"])
+def guide(request: pytest.FixtureRequest) -> Iterator[tuple[WebhookEndpoint, "subprocess.Popen[str]"]]:
+    """The endpoint, and its receiver, which runs."""
+    command, port = request.getfixturevalue(request.param), free_port()
+    endpoint = WebhookEndpoint.objects.create(url=f"http://127.0.0.1:{port}/hook")
+    environment = os.environ | {"PORT": str(port), "WEBHOOK_SECRET": endpoint.secret()}
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, text=True, **quiet) as process:  # type: ignore[call-overload]
+        try:
+            wait_for(lambda: _answers(port))
+            yield endpoint, process
+        finally:
+            process.kill()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_a_request_that_is_cut_off_is_not_its_end(
+    guide: tuple[WebhookEndpoint, "subprocess.Popen[str]"], how: str
+) -> None:
+    endpoint, process = guide
+    address = urlsplit(endpoint.url)
+    with socket.create_connection((str(address.hostname), address.port), timeout=PATIENCE) as sender:
+        sender.sendall(b"POST /hook HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n" + b'{"type": "job.com')
+        if how == "reset":
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    UploadFactory.create().update_stage(Stage.COMPLETE)
+    outbox.publish()
+    assert deliverer.deliver() == 1
+    assert WebhookDelivery.objects.get().status == "delivered"
+    assert process.poll() is None
+
+
+def test_it_takes_what_is_signed_once_and_nothing_else(guide: tuple[WebhookEndpoint, "subprocess.Popen[str]"]) -> None:
+    endpoint, process = guide
+    upload = UploadFactory.create()
+    upload.update_stage(Stage.GENERATING, 40)
+    upload.update_stage(Stage.COMPLETE)
+    outbox.publish()
+    assert deliverer.deliver() == 2
+    assert set(WebhookDelivery.objects.values_list("status", "last_status")) == {("delivered", 204)}
+    WebhookDelivery.objects.all().replay()
+    assert deliverer.deliver() == 2
+    endpoint.rotate()
+    WebhookEndpoint.objects.update(previous_salt="")
+    WebhookDelivery.objects.all().replay()
+    assert deliverer.deliver() == 2
+    assert set(WebhookDelivery.objects.values_list("status", "last_status")) == {("pending", 401)}
+    process.kill()
+    assert process.stdout
+    told = sorted(process.stdout.read().splitlines())
+    assert told == [f"job.completed {upload.pk}", f"job.stage_changed {upload.pk}"]
