@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 
-.PHONY: help setup up admin check-providers test test-first test-second lint audit format lock chaos bench guard sheet screenshots clean
+.PHONY: help setup up dev admin check-providers test test-first test-second lint audit format lock chaos bench guard sheet screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -11,16 +11,21 @@ setup: .venv/ready .venv/ready-dev ## Install everything, for running and for de
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Darkroom needs Python 3.11; set PYTHON=/path/to/python3.11") if sys.version_info[:2] != (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	@echo "Installing what Darkroom needs into .venv: once, about half a minute, or as long as your network takes for 150 MB."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
 	@touch $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@echo "Installing what its developers need, too: about as long again."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
-up: .venv/ready ## Start Darkroom on this machine: web, workers and beat
+up: .venv/ready ## Start Darkroom on this machine; HOST=0.0.0.0 also for its network
 	@exec $(BIN)/python -m config.up
+
+dev: setup ## The same for who changes it: programs start anew with each change, templates and JS are live
+	@exec $(BIN)/python -m config.up --watch
 
 admin: .venv/ready ## Make an account for the admin
 	@$(BIN)/python manage.py createsuperuser

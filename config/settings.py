@@ -16,7 +16,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from config import logs
+from config import logs, network
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -63,11 +63,18 @@ SECRET_KEY = _secret_key()
 
 # Where people reach this installation; hosts, origins, cookies and HSTS follow from it.
 PORT = _whole("PORT", 8000, least=1)
-PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+# Only `make up` and `make dev` listen there. On a network, each address of this machine is one to open.
+HOST = env.str("HOST", default="").strip() or "127.0.0.1"
+_loopback = ["127.0.0.1", "localhost", "[::1]"]
+PUBLIC_URL = env.str("PUBLIC_URL", default="").strip().rstrip("/")
+OWN_ADDRESSES: list[str] = []
+if not PUBLIC_URL:
+    OWN_ADDRESSES = network.addresses(HOST)
+    PUBLIC_URL = f"http://{next(iter(OWN_ADDRESSES), '127.0.0.1')}:{PORT}"
 _public = urlsplit(PUBLIC_URL)
 _behind_tls = _public.scheme == "https"
-_loopback = ["127.0.0.1", "localhost", "[::1]"]
-ALLOWED_HOSTS = sorted({_public.hostname or "127.0.0.1", *_loopback})
+_names = [gethostname(), f"{gethostname()}.local"] if OWN_ADDRESSES else []
+ALLOWED_HOSTS = sorted({_public.hostname or "127.0.0.1", *_loopback, *OWN_ADDRESSES, *_names})
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 TRUSTED_PROXIES = _whole("TRUSTED_PROXIES", 0)
 if TRUSTED_PROXIES:
@@ -114,7 +121,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
-TEMPLATES = [
+TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
@@ -176,6 +183,8 @@ else:
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(DATA_DIR / "static")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
+# Templates and static files are read for each request, and not collected: `make dev` sets it.
+LIVE_FILES = env.bool("LIVE_FILES", default=False)
 MEDIA_ROOT = DATA_DIR / "media"
 STORAGES = {
     "default": {"BACKEND": "uploads.storage.SignedFileSystemStorage"},
@@ -185,6 +194,15 @@ STORAGES = {
         "OPTIONS": {"file_permissions_mode": 0o644, "directory_permissions_mode": 0o755},
     },
 }
+if LIVE_FILES:
+    WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
+    WHITENOISE_MAX_AGE = 0
+    STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    TEMPLATES[0] |= {"APP_DIRS": False}
+    TEMPLATES[0]["OPTIONS"]["loaders"] = [
+        "django.template.loaders.filesystem.Loader",
+        "django.template.loaders.app_directories.Loader",
+    ]
 # Without a bucket, pictures lie on the local disk.
 S3_BUCKET = env.str("S3_BUCKET", default="")
 S3_ENDPOINT_URL = env.str("S3_ENDPOINT_URL", default="")

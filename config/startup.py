@@ -1,6 +1,7 @@
 """What must be so before a process begins to serve."""
 
 import ctypes
+import os
 import signal
 import sys
 
@@ -10,11 +11,14 @@ from django.db.migrations.executor import MigrationExecutor
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def die_with_parent() -> None:
-    """A server's child whose parent was killed would keep the port, and serve what nobody watches. Linux only."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, or end now if it has ended already: a server's child
+    would keep the port, and serve what nobody watches. Linux only."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def refuse_without_migrations() -> None:

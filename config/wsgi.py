@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterable
+from multiprocessing import parent_process
 from typing import Any
 
 from django.conf import settings
@@ -72,5 +73,6 @@ def in_one_piece(
 
 application = in_one_piece(bounded(_django, longest_form()))
 
-die_with_parent()
+if server := parent_process():
+    die_with_parent(server.pid or 0)
 refuse_without_migrations()

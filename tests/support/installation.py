@@ -57,12 +57,12 @@ class Installation:
         self._environment = os.environ | {"DATA_DIR": str(folder / "data"), "PORT": str(self.port)} | environment
         self._environment.pop("SECRET_KEY", None)
         self.token = ""
+        self.command = [sys.executable, "-m", "config.up"]
+        self.code = Path.cwd()
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._supervisor = psutil.Popen(
-                [sys.executable, "-m", "config.up"], env=self._environment, stdout=log, stderr=log
-            )
+            self._supervisor = psutil.Popen(self.command, cwd=self.code, env=self._environment, stdout=log, stderr=log)
         try:
             wait_for(self._answers)
             self.token = self.token or self.request("POST", "/api/sessions").json["sessionToken"]

@@ -1,6 +1,5 @@
 """The web process alone, started with the very words that `make up` starts it with, and spoken to in bytes."""
 
-import configparser
 import os
 import socket
 import subprocess
@@ -10,10 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from config.programs import programs
 from tests.support.installation import PATIENCE, _database, wait_for
 from tests.support.ports import free_port
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Told(NamedTuple):
@@ -29,11 +27,8 @@ class Web:
         self.log = folder / "web.log"
         self.environment = os.environ | {"DATA_DIR": str(folder / "data"), "PORT": str(self.port)} | environment
 
-    def command(self) -> list[str]:
-        supervised = configparser.RawConfigParser(comment_prefixes=(";",))
-        supervised.read(ROOT / "config" / "supervisord.conf")
-        words = supervised["program:web"]["command"] % {"ENV_BIN": Path(sys.executable).parent, "ENV_PORT": self.port}
-        return str(words).split()
+    def command(self) -> tuple[str, ...]:
+        return programs("127.0.0.1", self.port, metrics=False)[0].command
 
     def manage(self, *words: str) -> None:
         subprocess.run(

@@ -1,4 +1,4 @@
-"""Real processes without supervisord: each can be killed at an exact point, and comes back at once."""
+"""Real processes without `make up`: each can be killed at an exact point, and comes back at once."""
 
 import json
 import os
@@ -143,7 +143,7 @@ class Cluster(Installation):
             return False
 
     def _keep(self) -> None:
-        """What dies comes back, as supervisord would have it; and what was stopped goes on when it is too late."""
+        """What dies comes back, as under `make up`; and what was stopped goes on when it is too late."""
         stopped: dict[int, tuple[float, dict[str, Any]]] = {}
         while not self._stopping.wait(0.05):
             for role, process in self._processes.items():

@@ -30,6 +30,7 @@ import pytest
 import yaml
 from django.conf import settings
 
+from config.programs import programs
 from tests.support import pictures
 from tests.support.brokers import broker
 from tests.support.installation import PATIENCE, Answer, Installation, _database, wait_for
@@ -263,18 +264,26 @@ def test_behind_the_proxy_all_that_browsers_must_know_is_said(composed: Composed
 
 def test_every_service_of_ours_runs_as_make_up_runs_it() -> None:
     """The same queues and pools, so that what the tests prove of one holds for the other."""
-    supervised = (ROOT / "config" / "supervisord.conf").read_text()
-    for service in ("worker", "house", "deliver"):
-        words = command(service)
-        for option in ("--queues", "--pool", "--concurrency"):
-            if option in words:
-                assert f"{option} {words[words.index(option) + 1]} " in supervised
+    of_make_up = {program.name: program.command for program in programs("127.0.0.1", 8000, metrics=True)}
+    assert _value("--queues", command("worker")) == _value("--queues", of_make_up["worker"])
+    # Less is to be done there: one process takes the queues of two, and sends what beat would.
+    assert f"{_value('--queues', command('house'))},{_value('--queues', command('deliver'))}" == _value(
+        "--queues", of_make_up["house"]
+    )
+    assert _value("--pool", command("deliver")) == _value("--pool", of_make_up["house"])
+    assert int(_value("--concurrency", of_make_up["house"])) > int(_value("--concurrency", command("deliver")))
+    assert "--clock" in of_make_up["house"]
+
+
+def _value(option: str, words: Sequence[str]) -> str:
+    return words[words.index(option) + 1]
 
 
 def test_no_service_of_ours_is_left_out_here() -> None:
     ours = {name for name, service in COMPOSE["services"].items() if service.get("image") == "darkroom"}
     assert ours == {*OURS, "migrate"}
-    assert set(re.findall(r"\[program:(\w+)\]", (ROOT / "config" / "supervisord.conf").read_text())) == set(OURS)
+    of_make_up = {program.name for program in programs("127.0.0.1", 8000, metrics=True)}
+    assert of_make_up | {"deliver", "beat"} == set(OURS)
 
 
 def test_every_service_of_ours_reads_what_is_written_into_env() -> None:
@@ -293,10 +302,8 @@ def test_a_worker_is_not_killed_while_it_may_stay_for_a_call() -> None:
     patience = int(COMPOSE["services"]["worker"]["stop_grace_period"].rstrip("s"))
     grace = float(COMPOSE["x-darkroom"]["environment"]["SHUTDOWN_GRACE_SECONDS"])
     assert patience > grace + settings.STEP_TIMEOUT.total_seconds()
-    supervised = (ROOT / "config" / "supervisord.conf").read_text().partition("[program:worker]")[2]
-    found = re.search(r"stopwaitsecs = (\d+)", supervised)
-    assert found
-    assert int(found[1]) > settings.STEP_TIMEOUT.total_seconds() + 10
+    worker = next(program for program in programs("127.0.0.1", 8000, metrics=False) if program.name == "worker")
+    assert worker.patience > settings.STEP_TIMEOUT.total_seconds() + 10
 
 
 def test_the_proxy_starts_again_with_the_web_service_whose_address_it_knows() -> None:

@@ -96,7 +96,7 @@ def test_a_restarted_server_is_waited_for(darkroom: Installation, visitor: Visit
     with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status):
         reached = visitor.status()["progress"]
         visitor.expect_progress(reached)
-        # supervisord holds still as well, or the server might be back before the page has missed it.
+        # `make up` holds still as well, or the server might be back before the page has missed it.
         darkroom._supervisor.suspend()
         try:
             for process in darkroom.processes("granian"):

@@ -83,7 +83,7 @@ def _kill(darkroom: Installation, victim: str) -> list[psutil.Process]:
 
 
 def test_every_killed_process_comes_back(darkroom: Installation, picture: bytes) -> None:
-    for words in ("granian", "--queues house", "beat", "--queues images,generate"):
+    for words in ("granian", "--queues house", "--queues images,generate"):
         process = wait_for(lambda: darkroom.processes(words))[0]  # noqa: B023
         children = process.children(recursive=True)
         process.kill()
