@@ -1,8 +1,12 @@
 # `make up` and `make test` do all the set-up that they need. PYTHON must be 3.11.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
+PYTEST := MAKEFLAGS= $(BIN)/python -m pytest --dist loadgroup
 
-.PHONY: help setup up dev admin check-providers test test-first test-second lint audit format lock chaos bench guard sheet screenshots clean
+# Without what Python compiles, each process that a test starts compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup up dev admin check-providers test test-quick lint audit format lock chaos bench guard sheet screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,22 +37,17 @@ admin: .venv/ready ## Make an account for the admin
 check-providers: .venv/ready ## Send a sample to Gemini and through the storage, as they are configured (costs a picture)
 	@SECRET_KEY=only-for-this-check $(BIN)/python manage.py check_providers
 
-test: setup ## Run all tests, on SQLite and then on PostgreSQL
+test-quick: setup ## Run the tests that need no process, broker, browser or npm, on SQLite: about a minute
+	$(PYTEST) tests/unit tests/integration
+
+test: setup ## Run all tests: the hook's own, then everything on SQLite, then what depends on the database on PostgreSQL
 	tests/system/pages/install.sh
 	@if command -v node >/dev/null; then node --test tests/unit/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
 	else echo "There is no Node here: the hook's own tests are left out."; fi
-	@# Much of a test's time is waiting, so two rows of them go at once. Each run has its own folder and databases.
-	@$(MAKE) --no-print-directory --jobs 2 test-first test-second
-
-test-first:
-	MAKEFLAGS= $(BIN)/python -m pytest --ignore tests/system/pages
-
-test-second:
-	@said=$$(mktemp); code=0; export MAKEFLAGS=; \
-	$(BIN)/python -m pytest tests/system/pages >$$said 2>&1 || code=1; \
-	$(BIN)/python -m pytest --database postgresql -m "not any_database" >>$$said 2>&1 || code=1; \
-	cat $$said; rm $$said; exit $$code
+	@# Most of these tests wait for processes: more of them at once than there are cores.
+	$(PYTEST) --numprocesses 6
+	$(PYTEST) --numprocesses 6 --database postgresql -m "not any_database"
 
 lint: setup ## Everything that can be said about the code without running it
 	$(BIN)/ruff check

@@ -1,8 +1,11 @@
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from django.core.management import call_command
+from whitenoise import WhiteNoise
 
 from tests.support.api import Api
 
@@ -14,8 +17,21 @@ pytest_plugins = [
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _static_files() -> None:
+def _static_files() -> Iterator[None]:
+    """Collected, and looked at once: each test's client builds the middleware, and with it WhiteNoise, anew."""
     call_command("collectstatic", interactive=False, verbosity=0)
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    look = WhiteNoise.update_files_dictionary
+
+    def look_once(self: Any, root: str, prefix: str) -> None:
+        if (root, prefix) not in found:
+            look(self, root, prefix)
+            found[root, prefix] = self.files
+        self.files |= found[root, prefix]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoise, "update_files_dictionary", look_once)
+        yield
 
 
 @pytest.fixture
