@@ -1,29 +1,26 @@
-# `make up` and `make test` do all the set-up that they need. PYTHON must be 3.11.
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+# `make up` and `make test` do all the set-up that they need, with the newest Python of 3.11 to 3.14 that works here,
+# or the one that PYTHON names.
 BIN := .venv/bin
 PYTEST := MAKEFLAGS= $(BIN)/python -m pytest --dist loadgroup
+QUICK := tests/unit tests/integration
 
 # Without what Python compiles, each process that a test starts compiles all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup up dev admin check-providers test test-quick lint audit format lock chaos bench guard sheet screenshots clean
+.PHONY: help setup up dev admin check-providers test test-quick test-pythons lint audit format lock chaos bench guard sheet screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: .venv/ready .venv/ready-dev ## Install everything, for running and for developing
 
-.venv/ready: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit("Darkroom needs Python 3.11; set PYTHON=/path/to/python3.11") if sys.version_info[:2] != (3, 11) else None'
-	@echo "Installing what Darkroom needs into .venv: once, about half a minute, or as long as your network takes for 150 MB."
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
-	@touch $@
+.venv/ready: FORCE
+	@sh config/install.sh .venv requirements.txt $@
 
-.venv/ready-dev: .venv/ready requirements-dev.txt
-	@echo "Installing what its developers need, too: about as long again."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
-	@touch $@
+.venv/ready-dev: .venv/ready FORCE
+	@sh config/install.sh .venv requirements-dev.txt $@
+
+FORCE:
 
 up: .venv/ready ## Start Darkroom on this machine; HOST=0.0.0.0 also for its network
 	@exec $(BIN)/python -m config.up
@@ -32,13 +29,14 @@ dev: setup ## The same for who changes it: programs start anew with each change,
 	@exec $(BIN)/python -m config.up --watch
 
 admin: .venv/ready ## Make an account for the admin
+	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python manage.py createsuperuser
 
 check-providers: .venv/ready ## Send a sample to Gemini and through the storage, as they are configured (costs a picture)
 	@SECRET_KEY=only-for-this-check $(BIN)/python manage.py check_providers
 
 test-quick: setup ## Run the tests that need no process, broker, browser or npm, on SQLite: about a minute
-	$(PYTEST) tests/unit tests/integration
+	$(PYTEST) --numprocesses 3 $(QUICK)
 
 test: setup ## Run all tests: the hook's own, then everything on SQLite, then what depends on the database on PostgreSQL
 	tests/system/pages/install.sh
@@ -46,8 +44,18 @@ test: setup ## Run all tests: the hook's own, then everything on SQLite, then wh
 	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
 	else echo "There is no Node here: the hook's own tests are left out."; fi
 	@# Most of these tests wait for processes: more of them at once than there are cores.
-	$(PYTEST) --numprocesses 6
-	$(PYTEST) --numprocesses 6 --database postgresql -m "not any_database"
+	@code=0; \
+	$(PYTEST) --numprocesses 6 || code=1; \
+	$(PYTEST) --numprocesses 6 --database postgresql -m "not any_database" || code=1; \
+	exit $$code
+
+test-pythons: setup ## Run tests that need no processes on each Python of 3.11 to 3.14 that is here, also under pyenv
+	@sh config/find-python.sh --all | while read -r version python; do \
+	  echo "Python $$version ($$python)"; \
+	  { [ -d .venv-$$version ] || $(BIN)/uv venv --quiet --python "$$python" .venv-$$version; } && \
+	  $(BIN)/uv pip sync --quiet --require-hashes --python .venv-$$version/bin/python requirements-dev.txt && \
+	  $(subst $(BIN),.venv-$$version/bin,$(PYTEST)) --numprocesses 3 -q $(QUICK) </dev/null || exit 1; \
+	done
 
 lint: setup ## Everything that can be said about the code without running it
 	$(BIN)/ruff check
@@ -102,4 +110,4 @@ lock: setup ## Pin the requirements anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean: ## Remove what was installed and what caches keep; never DATA_DIR
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -33,6 +33,21 @@ PUBLIC = "93.184.215.14"
 UNTRUSTED = "There is no trusted secure connection to the host: its certificate, or TLS, failed."
 
 
+def _key_usage(**granted: bool) -> x509.KeyUsage:
+    uses = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**(dict.fromkeys(uses, False) | granted))
+
+
 class Authority:
     """Signs certificates; trusted by whoever is given its own."""
 
@@ -40,16 +55,21 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of tests")])
-        anchor = self._certificate(self._name, self._key.public_key(), x509.BasicConstraints(ca=True, path_length=0))
+        is_authority = x509.BasicConstraints(ca=True, path_length=0)
+        anchor = self._certificate(self._name, self._key.public_key(), is_authority, _key_usage(key_cert_sign=True))
         self.certificate = folder / "authority.pem"
         self.certificate.write_bytes(anchor.public_bytes(serialization.Encoding.PEM))
 
     def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *extensions: Any) -> x509.Certificate:
+        """Sign a certificate with all that RFC 5280 demands: Python 3.13 and newer verify strictly."""
         now = datetime.now(UTC)
         made = x509.CertificateBuilder(self._name, subject, key, x509.random_serial_number())
         made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
         for extension in extensions:
             made = made.add_extension(extension, critical=True)
+        own = x509.SubjectKeyIdentifier.from_public_key(key)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        made = made.add_extension(own, critical=False).add_extension(issuer, critical=False)
         return made.sign(self._key, hashes.SHA256())
 
     def serving(self, host: str) -> ssl.SSLContext:
@@ -57,7 +77,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         names = x509.SubjectAlternativeName([x509.DNSName(host)])
-        chain = self._certificate(subject, key.public_key(), names).public_bytes(serialization.Encoding.PEM)
+        usage = _key_usage(digital_signature=True)
+        chain = self._certificate(subject, key.public_key(), names, usage).public_bytes(serialization.Encoding.PEM)
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         file = self._folder / f"{host}.pem"
         file.write_bytes(key.private_bytes(*form) + chain)
