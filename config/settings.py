@@ -16,7 +16,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from config import logs, network
+from config import logs, network, secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -45,21 +45,6 @@ def _whole(name: str, default: int, least: int = 0) -> int:
 
 DATA_DIR = (BASE_DIR / env.str("DATA_DIR", default="var")).resolve()
 DEBUG = env.bool("DEBUG", default=False)
-
-
-def _secret_key() -> str:
-    file = DATA_DIR / "secret_key"
-    key: str = env.str("SECRET_KEY", default="")
-    if key:
-        return key
-    if file.exists():
-        return str(file.read_text().strip())
-    raise ImproperlyConfigured(
-        f"SECRET_KEY is not set, and there is no {file}. Set it, or run `make up` once: it writes one there."
-    )
-
-
-SECRET_KEY = _secret_key()
 
 # Where people reach this installation; hosts, origins, cookies and HSTS follow from it.
 PORT = _whole("PORT", 8000, least=1)
@@ -179,6 +164,32 @@ else:
     )
     # A connection for each thread: as many as a pool would have for them, without the taking and giving back.
     DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+
+# Whether the database is a file in DATA_DIR: then the two always travel together, and no other machine uses either.
+OWN_DATABASE = DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3" and Path(
+    DATABASES["default"]["NAME"]
+).is_relative_to(DATA_DIR)
+
+
+def _secret_key() -> str:
+    key: str = env.str("SECRET_KEY", default="")
+    if key:
+        return key
+    file = DATA_DIR / "secret_key"
+    try:
+        return secret.read_or_make(file) if OWN_DATABASE else file.read_text().strip()
+    except FileNotFoundError as error:
+        # Made here, it would differ between the machines that share this database.
+        raise ImproperlyConfigured(
+            f"SECRET_KEY is not set, and there is no {file}. Set it, or run `make up` once: it writes one there."
+        ) from error
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{error.filename or file}: {error.strerror}. Look at DATA_DIR ({DATA_DIR}) and its owner."
+        ) from error
+
+
+SECRET_KEY = _secret_key()
 
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(DATA_DIR / "static")))

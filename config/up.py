@@ -7,7 +7,6 @@ second `make up` finds the same secret, database and pictures.
 import asyncio
 import json
 import os
-import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -19,6 +18,7 @@ from typing import Any
 
 import environ
 
+from config import secret
 from config.claims import Refused, claim_folder, claim_port
 from config.programs import programs
 from config.supervisor import CannotRun, Supervisor, kill, start
@@ -47,7 +47,8 @@ def main() -> None:
             claim_port("METRICS_PORT", metrics_port, "127.0.0.1").close()
     except Refused as refused:
         sys.exit(str(refused))
-    _write_secret(data / "secret_key")
+    if not os.environ.get("SECRET_KEY"):
+        secret.read_or_make(data / "secret_key")
     os.chdir(ROOT)
     os.environ.setdefault("SHUTDOWN_GRACE_SECONDS", "2")
     os.environ |= {"DATA_DIR": str(data), "HOST": host, "PORT": port}
@@ -160,15 +161,6 @@ def say(line: str, name: str = "") -> None:
     with _printing, suppress(OSError):  # the terminal has gone, or what reads a pipe
         while words:
             words = words[os.write(1, words) :]
-
-
-def _write_secret(file: Path) -> None:
-    if os.environ.get("SECRET_KEY") or file.exists():
-        return
-    aside = file.with_suffix(".new")
-    aside.touch(mode=0o600)
-    aside.write_text(secrets.token_urlsafe(50))
-    aside.rename(file)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ LOOK_AT = {
     "migrations": "The database has to answer first.",
     "broker": "Look at CELERY_BROKER_URL, and whether its server runs and lets us in.",
     "storage": "Look at DATA_DIR and its owner, or at the settings that begin with S3_.",
-    "sweeper": "The database has to answer first.",
+    "sweeper": "The database has to answer first, and to have its migrations.",
 }
 
 
@@ -99,6 +99,8 @@ def _migrations() -> None:
         return
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing and not executor.loader.applied_migrations:
+        raise NotReady("Run `python manage.py migrate`: the database is empty.")
     if missing:
         names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in missing)
         raise NotReady(f"Run `python manage.py migrate`: the database lacks {names}.")

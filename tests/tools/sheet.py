@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.support import pictures
+from uploads.errors import CodedError
 from workflows import images
 from workflows.generators import PROMPT_VERSIONS
 from workflows.generators.local import LocalGenerator
@@ -56,4 +57,11 @@ def sheet(rows: dict[str, list[Image.Image]]) -> Image.Image:
 
 if __name__ == "__main__":
     target, *paths = sys.argv[1:]
-    sheet({name: row(image) for name, image in originals(paths).items()}).save(target)
+    try:
+        rows = {name: row(image) for name, image in originals(paths).items()}
+    except OSError as error:
+        sys.exit(f"There is no sheet: {error.filename}: {error.strerror}.")
+    except CodedError as error:
+        sys.exit(f"There is no sheet: {error.message}")
+    sheet(rows).save(target)
+    print(f"The sheet is {Path(target).resolve()}: {len(rows)} pictures, each in {len(PROMPT_VERSIONS)} looks.")

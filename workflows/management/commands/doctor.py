@@ -27,6 +27,8 @@ class Command(BaseCommand):
         for name, trouble in [*_components(), *by_use, *_configuration()]:
             wrong += bool(trouble)
             self.stdout.write(f"{'mend' if trouble else 'fine':5} {name}" + (f": {trouble}" if trouble else ""))
+        if wrong and settings.OWN_DATABASE:
+            self.stdout.write("note  `make up` migrates, collects the static files, and starts what sweeps.")
         for advice in _advice():
             self.stdout.write(f"note  {advice}")
         self.stdout.write(f"{wrong} to mend." if wrong else "All is well.")

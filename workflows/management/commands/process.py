@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -26,13 +27,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from uploads import own_database
 from uploads.errors import CodedError, NotAllowed
 from uploads.intake import receive
 from uploads.models import Session, Upload
 from workflows import runner
 from workflows.generators import PROMPT_VERSIONS
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".heic", ".heif"}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".heic", ".heif")
 FORMATS = {".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 MARK = ".darkroom"
 """Stands in the names that are chosen here, so that a folder's results are not taken for its pictures."""
@@ -124,7 +126,8 @@ class Command(BaseCommand):
     ) -> None:
         _check_paths(paths)
         pictures = _pictures(paths)
-        _check(pictures, output)
+        _check(paths, pictures, output)
+        _check_database()
         targets = _targets(pictures, output)
         _check_targets(pictures, targets)
         failed, interruption = 0, Interruption()
@@ -155,7 +158,7 @@ class Command(BaseCommand):
                 out.write(done.as_json())
             elif not done.code:
                 out.write(_legible(f"{done.file} → {done.output}", sys.stdout))
-            if done.code and sys.stderr.isatty():
+            if done.code and (out.isatty() or sys.stderr.isatty()):
                 self.stderr.write(_legible(f"{done.file}: {done.message}", sys.stderr))
             out.flush()
         except OSError as error:
@@ -178,12 +181,15 @@ def _legible(text: str, stream: TextIO) -> str:
 
 def _check_paths(paths: list[Path]) -> None:
     for path in paths:
+        # Path.is_file and its like answer False for every error from Python 3.14 on.
         try:
-            there = path.is_file() or path.is_dir()
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise CommandError(f"There is no {path}.", returncode=2) from error
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}.", returncode=2) from error
-        if not there:
-            raise CommandError(f"There is no {path}.", returncode=2)
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise CommandError(f"{path} is neither a file nor a folder.", returncode=2)
 
 
 def _pictures(paths: list[Path]) -> list[Path]:
@@ -200,10 +206,11 @@ def _inside(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in pictures if not path.stem.endswith(MARK))
 
 
-def _check(pictures: list[Path], output: Path | None) -> None:
+def _check(paths: list[Path], pictures: list[Path], output: Path | None) -> None:
     """Before anything is begun: a mistake in the last word should not be told after an hour."""
     if not pictures:
-        raise CommandError("There are no pictures in it.", returncode=2)
+        folders = " or ".join(str(path) for path in paths)
+        raise CommandError(f"There are no pictures in {folders}: no file ends in {', '.join(SUFFIXES)}.", returncode=2)
     one_file = output is not None and _is_file_name(output)
     if one_file and len(pictures) > 1:
         raise CommandError(f"{len(pictures)} pictures do not fit into one file: give a folder.", returncode=2)
@@ -211,11 +218,18 @@ def _check(pictures: list[Path], output: Path | None) -> None:
         raise CommandError(f"The output ends in one of: {', '.join(FORMATS)}.", returncode=2)
     if output and not one_file and output.exists() and not output.is_dir():
         raise CommandError(f"{output} is no folder.", returncode=2)
+
+
+def _check_database() -> None:
     try:
+        own_database.migrate()
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM uploads_upload LIMIT 1")
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}. Look at DATA_DIR and its owner.") from error
     except DatabaseError as error:
-        raise CommandError("The database is not ready: run `python manage.py migrate`.", returncode=2) from error
+        words = " ".join(str(error).split())
+        raise CommandError(f"The database is not ready: run `python manage.py migrate`. ({words})") from error
 
 
 def _is_file_name(output: Path) -> bool:
