@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +16,15 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
+from PIL import Image
 
 from tests.support import pictures
 from tests.support.api import Api
 from tests.support.installation import PATIENCE, Installation, installation
+from tests.support.ports import free_port
 from tests.system.status.clients.test_clients import HERE, cannot
 from tests.system.status.webhooks.test_guide import block
+from tests.system.workflows.test_first_use import environment
 from uploads.models import Upload
 from uploads.stages import StepName
 from workflows import runner
@@ -31,8 +37,70 @@ PACKAGES = ["react@19", "react-dom@19", "jsdom@26", "sucrase@3"]
 
 @pytest.fixture(scope="module")
 def darkroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installation(tmp_path_factory.mktemp("installation"), SWEEP_SECONDS="1") as running:
+    with installation(tmp_path_factory.mktemp("installation"), SWEEP_SECONDS="1", WEBHOOK_ALLOW_PRIVATE="1") as running:
         yield running
+
+
+def commands(section: str) -> list[str]:
+    """The indented blocks of a section of the README, less the answers that it shows."""
+    text = (ROOT / "README.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks if not block.startswith("    {")]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder that has what a clone has after `make .venv/ready`."""
+    for name, place in (("manage.py", ROOT / "manage.py"), (".venv", Path(sys.prefix))):
+        (tmp_path / name).symlink_to(place)
+    return tmp_path
+
+
+def pasted(script: str, darkroom: Installation) -> dict[str, Any]:
+    """How to run what a person pastes into bash, with the port of this installation for the one of the README."""
+    shutil.which("curl") or cannot("This needs curl, which is not installed.")
+    words = ["bash", "-euo", "pipefail", "-c", script.replace("http://127.0.0.1:8000", darkroom.url)]
+    return {"args": words, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+def test_the_walk_through_can_be_pasted_as_it_stands(darkroom: Installation, clone: Path) -> None:
+    *_, terminal = commands("Start")
+    done = subprocess.run(
+        **pasted("\n".join([terminal, *commands("With curl")]), darkroom),
+        env=environment(clone),
+        cwd=clone,
+        timeout=2 * PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    for said in (
+        '"status": "completed"',
+        '"status":"pending"',
+        '"isTerminal":',
+        '"lastEventId":',
+        '"previewUrl":"http',
+    ):
+        assert said in done.stdout
+    with Image.open(clone / "holiday.webp") as drawn, Image.open(clone / "preview.jpg") as preview:
+        assert drawn.format == "WEBP"
+        assert preview.width / preview.height == pytest.approx(drawn.width / drawn.height, abs=0.01)
+
+
+def test_the_receiver_hears_of_a_job_when_it_is_started_as_it_stands_there(darkroom: Installation, clone: Path) -> None:
+    [script] = [block for block in commands("Webhooks") if block.startswith("ANSWER=")]
+    (clone / "receiver.py").write_text(block("# receiver.py"))
+    (clone / "holiday.jpg").write_bytes(pictures.encoded(pictures.landscape(400, 300), "JPEG"))
+    script = script.replace("9000", str(free_port()))
+    with subprocess.Popen(**pasted(script, darkroom), cwd=clone, start_new_session=True) as process:
+        try:
+            assert process.stdout
+            heard = []
+            for line in process.stdout:
+                heard.append(line.split()[0])
+                if heard[-1] == "job.completed":
+                    break
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert set(heard) == {"job.stage_changed", "job.completed"}
 
 
 def test_the_example_for_react_uses_the_hook_as_it_is(darkroom: Installation, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -17,9 +18,12 @@ from django.conf import settings
 
 from status import deliverer, outbox
 from status.models import WebhookDelivery, WebhookEndpoint
+from tests.support.api import Api
 from tests.support.factories import UploadFactory
 from tests.support.installation import PATIENCE, wait_for
 from tests.support.ports import free_port
+from uploads.errors import CodedError
+from uploads.models import Upload
 from uploads.stages import Stage
 
 pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
@@ -61,19 +65,25 @@ def node(tmp_path: Path) -> list[str]:
     return [node, str(program)]
 
 
+@contextmanager
+def receiving(command: list[str], port: int, *secrets: str) -> Iterator["subprocess.Popen[str]"]:
+    environment = os.environ | {"PORT": str(port), "WEBHOOK_SECRETS": " ".join(secrets)}
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, text=True, **quiet) as process:  # type: ignore[call-overload]
+        try:
+            wait_for(lambda: _answers(port))
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.fixture(params=["python", "node"])
 def guide(request: pytest.FixtureRequest) -> Iterator[tuple[WebhookEndpoint, "subprocess.Popen[str]"]]:
     """The endpoint, and its receiver, which runs."""
     command, port = request.getfixturevalue(request.param), free_port()
     endpoint = WebhookEndpoint.objects.create(url=f"http://127.0.0.1:{port}/hook")
-    environment = os.environ | {"PORT": str(port), "WEBHOOK_SECRET": endpoint.secret()}
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment, text=True, **quiet) as process:  # type: ignore[call-overload]
-        try:
-            wait_for(lambda: _answers(port))
-            yield endpoint, process
-        finally:
-            process.kill()
+    with receiving(command, port, endpoint.secret()) as process:
+        yield endpoint, process
 
 
 def _answers(port: int) -> bool:
@@ -120,3 +130,28 @@ def test_it_takes_what_is_signed_once_and_nothing_else(guide: tuple[WebhookEndpo
     assert process.stdout
     told = sorted(process.stdout.read().splitlines())
     assert told == [f"job.completed {upload.pk}", f"job.stage_changed {upload.pk}"]
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_it_knows_every_secret_that_a_message_may_be_signed_with(
+    language: str, api: Api, request: pytest.FixtureRequest
+) -> None:
+    """Those of an upload's answer and of an endpoint, also of one that was rotated, and whatever the letters."""
+    command, port = request.getfixturevalue(language), free_port()
+    endpoint = WebhookEndpoint.objects.create(url=f"http://127.0.0.1:{port}/all")
+    answer = api.send(webhookUrl=f"http://127.0.0.1:{port}/mine").json()
+    Upload.objects.get(pk=answer["jobId"]).fail(CodedError("GENERATOR_BUSY", "Zu viel zu tun – 写真 später."))
+    outbox.publish()
+    with receiving(command, port, endpoint.secret(), answer["webhookSecret"]) as process:
+        assert deliverer.deliver() == 2
+        told = WebhookDelivery.objects.values_list("endpoint", "status", "last_status")
+        assert set(told) == {(endpoint.pk, "delivered", 204), (None, "delivered", 204)}
+        # From now on messages are signed with two secrets, of which the receiver knows the old one.
+        endpoint.rotate()
+        WebhookDelivery.objects.all().replay()
+        assert deliverer.deliver() == 2
+        assert set(told.all()) == {(endpoint.pk, "delivered", 204), (None, "delivered", 204)}
+        assert all("写真" in body for body in WebhookDelivery.objects.values_list("body", flat=True))
+        process.kill()
+        assert process.stdout
+        assert process.stdout.read().splitlines() == [f"job.failed {answer['jobId']}"]
