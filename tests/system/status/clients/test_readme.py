@@ -80,7 +80,7 @@ def test_the_walk_through_can_be_pasted_as_it_stands(darkroom: Installation, clo
         '"previewUrl":"http',
     ):
         assert said in done.stdout
-    with Image.open(clone / "holiday.webp") as drawn, Image.open(clone / "preview.jpg") as preview:
+    with Image.open(clone / "holiday.webp") as drawn, Image.open(clone / "preview.webp") as preview:
         assert drawn.format == "WEBP"
         assert preview.width / preview.height == pytest.approx(drawn.width / drawn.height, abs=0.01)
 
