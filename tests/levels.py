@@ -20,18 +20,20 @@ HERE = Path(__file__).parent
 LEVELS = ("system", "integration", "unit")
 """In the order in which they run: the quick ones fill the time in which the last slow ones wait."""
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+POSTHOG_ASKS = ("lsb_release", "uname")
+"""What its client starts, once, to tell the system's name."""
 PAGE_WORKERS = 2
 """Workers among which the modules of tests/system/pages are divided: each has a Chromium and an installation."""
 
 
 def _level(path: Path) -> str:
-    return path.relative_to(HERE).parts[0]
+    return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else "system"
 
 
 def _kind(nodeid: str) -> str:
     """What the summary counts by: the level, and below tests/system the folder too."""
     folders = nodeid.split("::", maxsplit=1)[0].split("/")[1:-1]
-    return "/".join(folders[:2] if folders[0] == "system" else folders[:1])
+    return "/".join(folders[: 2 if folders[:1] == ["system"] else 1])
 
 
 @pytest.hookimpl(trylast=True)
@@ -52,7 +54,7 @@ class _Processes:
         self.started: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self.watched and event in STARTS_A_PROCESS and arguments[:1] != ("lsb_release",):  # PostHog's client asks it
+        if self.watched and event in STARTS_A_PROCESS and arguments[0] not in POSTHOG_ASKS:
             self.started.append(f"{event}{arguments[:2]!r}"[:300])
 
 
@@ -93,7 +95,7 @@ class Summary:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"by kind, in {time.monotonic() - self._began:.0f} s")
         terminalreporter.write_line(f"{'':26}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds, added up':>20}")
-        for kind in sorted(self._seconds, key=lambda kind: (LEVELS[::-1].index(kind.split("/")[0]), kind)):
+        for kind in sorted(self._seconds, key=lambda kind: (-LEVELS.index(kind.split("/")[0]), kind)):
             counts = "".join(f"{self._outcomes[kind][outcome]:>8}" for outcome in ("passed", "failed", "skipped"))
             terminalreporter.write_line(f"{kind:26}{counts}{self._seconds[kind]:>20.1f}")
 

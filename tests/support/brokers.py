@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ import redis
 from tests.support.installation import wait_for
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy, proxy_to
+from tests.support.required import cannot
 
 QUEUES = ("images", "generate", "house", "deliver")
 
@@ -151,7 +151,7 @@ class OwnRedis:
 def own_redis() -> Iterator[OwnRedis]:
     program = shutil.which("redis-server")
     if not program:
-        _missing("no redis-server on this machine")
+        cannot("no redis-server on this machine")
     server = OwnRedis(program)
     try:
         yield server
@@ -164,11 +164,5 @@ def _reachable(name: str, host: str | None, port: int) -> tuple[str, int]:
     try:
         socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
-        _missing(f"no {name} at {host}:{port}: {error}")
+        cannot(f"no {name} at {host}:{port}: {error}")
     return host, port
-
-
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)

@@ -1,18 +1,18 @@
 """Clients as others write them from the documentation alone, against a whole Darkroom of its own."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from tests.support import pictures
 from tests.support.installation import PATIENCE, Installation, installation
+from tests.support.required import cannot
 from tests.support.standstill import half_drawn, standstill
 
 pytestmark = pytest.mark.any_database
@@ -22,13 +22,6 @@ PACKAGES = ["react@19", "react-dom@19", "@tanstack/react-query@5", "jsdom@26"]
 PLAIN = ["messages.mjs", "progress.mjs", "build.mjs"]
 REACT = ["build-hook.mjs", "status-query.mjs"]
 Lines = list[dict[str, Any]]
-
-
-def cannot(why: str) -> NoReturn:
-    """These tests must not be left out unnoticed where everything is tested."""
-    if os.environ.get("CI"):
-        pytest.fail(why, pytrace=False)
-    pytest.skip(why)
 
 
 @pytest.fixture(scope="module")

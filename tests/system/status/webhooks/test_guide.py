@@ -1,7 +1,6 @@
 """The receivers of README.md, as they stand there, with the public libraries."""
 
 import os
-import re
 import shutil
 import socket
 import struct
@@ -10,11 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
-from django.conf import settings
 
 from status import deliverer, outbox
 from status.models import WebhookDelivery, WebhookEndpoint
@@ -22,26 +19,13 @@ from tests.support.api import Api
 from tests.support.factories import UploadFactory
 from tests.support.installation import PATIENCE, wait_for
 from tests.support.ports import free_port
+from tests.support.readme import block
+from tests.support.required import cannot
 from uploads.errors import CodedError
 from uploads.models import Upload
 from uploads.stages import Stage
 
 pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
-
-
-def block(first_line: str) -> str:
-    """The program in README.md that begins with these words."""
-    readme = (settings.BASE_DIR / "README.md").read_text()
-    found = re.search(rf"^    {re.escape(first_line)}.*\n(?:(?:    .*)?\n)+", readme, re.MULTILINE)
-    assert found, f"README.md has no {first_line}"
-    return re.sub(r"^    ", "", found[0], flags=re.MULTILINE)
-
-
-def cannot(why: str) -> NoReturn:
-    """These tests must not be left out unnoticed where everything is tested."""
-    if os.environ.get("CI"):
-        pytest.fail(why, pytrace=False)
-    pytest.skip(why)
 
 
 @pytest.fixture
