@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.installation import PATIENCE
-from tests.system.status.clients.test_clients import cannot
+from tests.support.required import cannot
 
 pytestmark = pytest.mark.any_database
 
