@@ -1,15 +1,13 @@
 """What axe-core finds wrong with a page, for those who cannot see it, or use a mouse."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
 from playwright.sync_api import Page
 
 from tests.support.installation import PATIENCE, wait_for
+from tests.support.required import cannot
 
 PACKAGE = "axe-core@4"
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
@@ -17,19 +15,13 @@ LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
 
 def installed(folder: Path) -> str:
     """Its script. Skips the test where there is no npm, and fails it where all must be tested."""
-    npm = shutil.which("npm") or _cannot("This needs npm, which is not installed.")
+    npm = shutil.which("npm") or cannot("This needs npm, which is not installed.")
     (folder / "package.json").write_text('{"private": true}')
     command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode:
-        _cannot(f"npm could not install {PACKAGE}: {done.stderr}")
+        cannot(f"npm could not install {PACKAGE}: {done.stderr}")
     return (folder / "node_modules/axe-core/axe.min.js").read_text()
-
-
-def _cannot(why: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(why, pytrace=False)
-    pytest.skip(why)
 
 
 def faults(page: Page, script: str) -> list[str]:
