@@ -16,12 +16,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError
 
+from uploads import own_database
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         django.setup()
-        call_command("migrate", verbosity=0)
+        if settings.OWN_DATABASE:
+            own_database.migrate()
+        else:
+            call_command("migrate", verbosity=0)
         if not settings.LIVE_FILES:
             _collect_static_files()
     except ImproperlyConfigured as error:

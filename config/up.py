@@ -48,7 +48,8 @@ def main() -> None:
     except Refused as refused:
         sys.exit(str(refused))
     if not os.environ.get("SECRET_KEY"):
-        secret.read_or_make(data / "secret_key")
+        with suppress(OSError):  # the settings say what is wrong with it
+            secret.read_or_make(data / "secret_key")
     os.chdir(ROOT)
     os.environ.setdefault("SHUTDOWN_GRACE_SECONDS", "2")
     os.environ |= {"DATA_DIR": str(data), "HOST": host, "PORT": port}
