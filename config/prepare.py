@@ -28,7 +28,7 @@ def main() -> None:
         else:
             call_command("migrate", verbosity=0)
         if not settings.LIVE_FILES:
-            _collect_static_files()
+            collect_static_files()
     except ImproperlyConfigured as error:
         sys.exit(f"Darkroom cannot start with this configuration. {error}")
     except OperationalError as error:
@@ -42,7 +42,7 @@ def main() -> None:
     print(json.dumps(facts))  # noqa: T201 - read by config.up
 
 
-def _collect_static_files() -> None:
+def collect_static_files() -> None:
     """Only when one of them has changed: to name and compress them takes longer than all else."""
     files = [Path(storage.path(name)) for finder in get_finders() for name, storage in finder.list([])]
     seen = sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)

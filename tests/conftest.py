@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.core.management import call_command
 from whitenoise import WhiteNoise
 
+from config.prepare import collect_static_files
 from tests.support.api import Api
 
 pytest_plugins = [
@@ -19,7 +19,7 @@ pytest_plugins = [
 @pytest.fixture(scope="session", autouse=True)
 def _static_files() -> Iterator[None]:
     """Collected, and looked at once: each test's client builds the middleware, and with it WhiteNoise, anew."""
-    call_command("collectstatic", interactive=False, verbosity=0)
+    collect_static_files()
     found: dict[tuple[str, str], dict[str, Any]] = {}
     look = WhiteNoise.update_files_dictionary
 

@@ -36,7 +36,6 @@ def _kind(nodeid: str) -> str:
     return "/".join(folders[: 2 if folders[:1] == ["system"] else 1])
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LEVELS.index(_level(item.path)))
     pages = sorted({item.path for item in items if item.path.parent == HERE / "system" / "pages"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -157,6 +158,10 @@ class Installation:
 def installation(folder: Path, **environment: str) -> Iterator[Installation]:
     """On SQLite in the folder, or in a new database of the tests' PostgreSQL."""
     with _database(folder) as url:
+        # The static files of this test process, known to be collected: that is a third of what a start has to do.
+        (folder / "data").mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(settings.DATA_DIR / "static.sources", folder / "data")
+        environment = {"STATIC_ROOT": str(settings.STATIC_ROOT)} | environment
         darkroom = Installation(folder, DATABASE_URL=url, **environment)
         darkroom.start()
         try:

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from django.conf import settings
+
 from config.programs import programs
 from tests.support.installation import PATIENCE, _database, wait_for
 from tests.support.ports import free_port
@@ -73,9 +75,8 @@ def _received(connection: socket.socket) -> bytes:
 def web(folder: Path, **environment: str) -> Iterator[Web]:
     with _database(folder) as url:
         (folder / "data").mkdir(mode=0o700)
-        started = Web(folder, DATABASE_URL=url, **environment)
+        started = Web(folder, DATABASE_URL=url, STATIC_ROOT=str(settings.STATIC_ROOT), **environment)
         started.manage("migrate", "--no-input")
-        started.manage("collectstatic", "--no-input")
         with started.log.open("ab") as log:
             process = subprocess.Popen(started.command(), env=started.environment, stdout=log, stderr=log)
         try:
