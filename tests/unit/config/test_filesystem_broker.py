@@ -70,6 +70,24 @@ def test_a_file_that_is_no_message_is_dropped_with_a_log_line(
     assert files(folder) == []
 
 
+def test_a_message_is_seen_once_it_is_whole_and_by_one_consumer(
+    folder: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not on the disk yet can still break off, or be lost."""
+    sync, seen = os.fsync, list[str]()
+
+    def look_first(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            seen.extend(path.name for path in folder.glob("queue.*/*"))
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", look_first)
+        put(folder, "a message")
+    assert seen == []
+    assert [message.decode() for message in received(channel, 2)] == ["a message"]
+
+
 def test_a_failed_write_leaves_nothing_and_may_be_tried_again(folder: Path, channel: Channel) -> None:
     put(folder, "small")
     before = files(folder)

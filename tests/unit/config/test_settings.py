@@ -1,0 +1,62 @@
+"""What the environment makes of the settings that Celery and its brokers work by."""
+
+import runpy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+PUBLISH_SECONDS = 2
+"""What a publish may cost an upload, whatever is wrong with the broker."""
+
+Read = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    """The settings of a process with these variables in its environment."""
+
+    def read(**environment: str) -> dict[str, Any]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(settings.BASE_DIR / "config" / "settings.py"))
+
+    return read
+
+
+def test_the_grace_of_a_stopping_worker_is_what_was_set(read: Read) -> None:
+    assert read(SHUTDOWN_GRACE_SECONDS="7")["CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT"] == 7
+
+
+@pytest.mark.parametrize("broker", ["", "amqp://guest@127.0.0.1//", "redis://127.0.0.1/1"])
+def test_a_message_whose_worker_dies_is_not_delivered_again(read: Read, broker: str) -> None:
+    """A picture that kills its worker would kill one after the other; the lease brings the job back."""
+    found = read(**{"CELERY_BROKER_URL": broker} if broker else {})
+    assert found["CELERY_TASK_REJECT_ON_WORKER_LOST"] is False
+
+
+@pytest.mark.parametrize(
+    ("broker", "waits"),
+    [
+        ("redis://127.0.0.1/1", ["socket_connect_timeout", "socket_timeout"]),
+        # For the confirmation, and for two goodbyes.
+        ("amqp://guest@127.0.0.1//", ["read_timeout"] * 3),
+        ("amqp://guest@127.0.0.1//", ["write_timeout"] * 3),
+    ],
+)
+def test_no_broker_is_waited_for_longer_than_two_seconds(read: Read, broker: str, waits: list[str]) -> None:
+    found = read(CELERY_BROKER_URL=broker)
+    assert found["CELERY_BROKER_CONNECTION_TIMEOUT"] <= PUBLISH_SECONDS
+    assert sum(found["CELERY_BROKER_TRANSPORT_OPTIONS"][wait] for wait in waits) <= PUBLISH_SECONDS
+
+
+def test_redis_does_not_deliver_again_what_is_still_worked_on(read: Read) -> None:
+    found = read(CELERY_BROKER_URL="redis://127.0.0.1/1", STEP_TIMEOUT_SECONDS="3000")
+    assert found["CELERY_BROKER_TRANSPORT_OPTIONS"]["visibility_timeout"] > 2 * found["CELERY_TASK_TIME_LIMIT"]
+
+
+def test_rabbitmq_confirms_and_replicates(read: Read) -> None:
+    found = read(CELERY_BROKER_URL="amqp://guest:guest@127.0.0.1//")
+    assert found["CELERY_BROKER_TRANSPORT_OPTIONS"]["confirm_publish"] is True
+    assert all(queue.queue_arguments == {"x-queue-type": "quorum"} for queue in found["CELERY_TASK_QUEUES"])
