@@ -56,7 +56,7 @@ FAULTS = (
         "uploads/models/upload.py",
         "if fence is not None and row.fence != fence:",
         "if fence is not None and row.fence < fence:",
-        (f"{UPDATE_STAGE}::test_a_lost_fence_changes_nothing",),
+        (f"{DURABILITY}::test_a_worker_whose_step_was_claimed_anew_changes_nothing",),
     ),
     Fault(
         "fence-outlives-its-step",

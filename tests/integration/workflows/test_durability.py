@@ -24,7 +24,7 @@ from tests.support.api import Api, develop, stored_files
 from tests.support.factories import UploadFactory
 from tests.support.gemini import Gemini
 from uploads import retention
-from uploads.errors import IllegalTransition
+from uploads.errors import CodedError, IllegalTransition, LeaseLost
 from uploads.intake import Received, receive
 from uploads.models import OutboxEntry, Upload
 from uploads.stages import Stage, StepName
@@ -85,6 +85,32 @@ def test_a_claimed_step_is_claimed_by_nobody_else() -> None:
     assert claims == [1, None]
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda upload, fence: upload.update_stage(Stage.STORING, 80, fence=fence),
+        lambda upload, fence: upload.advance(20, fence=fence),
+        lambda upload, fence: upload.complete_step(fence=fence, output={"work": "late"}),
+        lambda upload, fence: upload.fail(CodedError("INTERNAL"), fence=fence),
+        lambda upload, fence: upload.try_again(CodedError("INTERNAL"), timedelta(0), fence=fence),
+        lambda upload, fence: upload.hand_back(fence=fence),
+        lambda upload, fence: upload.log("info", "late", fence=fence),
+    ],
+    ids=["update_stage", "advance", "complete_step", "fail", "try_again", "hand_back", "log"],
+)
+def test_a_worker_whose_step_was_claimed_anew_changes_nothing(write: Callable[[Upload, int], object]) -> None:
+    upload = UploadFactory.create()
+    stale, current = (upload.claim(StepName.VALIDATE, timedelta(0), "task") for _ in range(2))
+    assert stale is not None
+    assert current == stale + 1
+    row, told = Upload.objects.values().get(pk=upload.pk), list(upload.events.values())
+    with pytest.raises(LeaseLost):
+        write(upload, stale)
+    assert not upload.renew(stale, timedelta(minutes=1))
+    assert Upload.objects.values().get(pk=upload.pk) == row
+    assert list(upload.events.values()) == told
+
+
 def test_a_late_message_gives_a_poison_picture_no_further_attempt() -> None:
     """Each worker dies with it: its lease is over, and nothing else was recorded."""
     upload = UploadFactory.create(max_attempts=3)
@@ -128,9 +154,9 @@ class WatchedStorage(SignedFileSystemStorage):
     def _note(self, what: str) -> None:
         self.accesses.append((what, connection.in_atomic_block))
 
-    def _open(self, name: str, mode: str = "rb") -> "File[Any]":
+    def open(self, name: str, mode: str = "rb") -> "File[Any]":
         self._note("read")
-        return super()._open(name, mode)
+        return super().open(name, mode)
 
     def _save(self, name: str, content: "File[Any]") -> str:
         self._note("write")
