@@ -36,12 +36,13 @@ def _kind(nodeid: str) -> str:
     return "/".join(folders[: 2 if folders[:1] == ["system"] else 1])
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LEVELS.index(_level(item.path)))
     pages = sorted({item.path for item in items if item.path.parent == HERE / "system" / "pages"})
     for item in items:
         if _level(item.path) == "system":
-            group = f"pages {pages.index(item.path) % PAGE_WORKERS}" if item.path in pages else str(item.path)
+            group = f"pages {pages.index(item.path) % PAGE_WORKERS}" if item.path in pages else item.path.stem
             item.add_marker(pytest.mark.xdist_group(group))
 
 
