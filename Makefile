@@ -1,7 +1,7 @@
 # `make up` and `make test` do all the set-up that they need, with the newest Python of 3.11 to 3.14 that works here,
 # or the one that PYTHON names.
 BIN := .venv/bin
-PYTEST := MAKEFLAGS= $(BIN)/python -m pytest --dist loadgroup
+PYTEST := MAKEFLAGS= $(BIN)/python -m pytest
 QUICK := tests/unit tests/integration
 
 # Without what Python compiles, each process that a test starts compiles all of it anew.

@@ -13,8 +13,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 LEVELS = ("system", "integration", "unit")
@@ -36,14 +39,26 @@ def _kind(nodeid: str) -> str:
     return "/".join(folders[: 2 if folders[:1] == ["system"] else 1])
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LEVELS.index(_level(item.path)))
-    pages = sorted({item.path for item in items if item.path.parent == HERE / "system" / "pages"})
-    for item in items:
-        if _level(item.path) == "system":
-            group = f"pages {pages.index(item.path) % PAGE_WORKERS}" if item.path in pages else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
+
+
+class _ByModule(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist ships no types
+    """Sends a system module to one worker, so that its tests share an installation, and other tests to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::", maxsplit=1)[0]
+        if not module.startswith("tests/system/"):
+            return nodeid
+        if module.startswith("tests/system/pages/"):
+            return f"pages {crc32(module.encode()) % PAGE_WORKERS}"
+        return module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # in the order above
+    return _ByModule(config, log)
 
 
 class _Processes:
