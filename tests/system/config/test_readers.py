@@ -23,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 def static_file(server: Web) -> tuple[str, bytes]:
     """The largest that there is, among those that are not packed."""
-    folder = Path(server.environment["DATA_DIR"]) / "static"
+    folder = Path(server.environment["STATIC_ROOT"])
     largest = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     return f"/static/{largest.relative_to(folder)}", largest.read_bytes()
 
