@@ -199,7 +199,7 @@ def test_a_published_message_reaches_every_queue_bound_by_another_process(folder
 
 @contextmanager
 def worker(folder: Path, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = "-m celery -A tests.system.config.test_filesystem_broker worker -c 2 -l info --without-gossip --without-mingle"
+    command = f"-m celery -A {__name__} worker -c 2 -l info --without-gossip --without-mingle"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *command.split()],
