@@ -43,10 +43,10 @@ test: setup ## Run all tests: the hook's own, then everything on SQLite, then wh
 	@if command -v node >/dev/null; then node --test tests/unit/js/*.test.mjs; \
 	elif [ -n "$$CI" ]; then echo "The hook's tests need Node." >&2; exit 1; \
 	else echo "There is no Node here: the hook's own tests are left out."; fi
-	@# Most of these tests wait for processes: more of them at once than there are cores.
+	@# Many of these tests wait for processes: more of them at once than there are cores.
 	@code=0; \
-	$(PYTEST) --numprocesses 6 || code=1; \
-	$(PYTEST) --numprocesses 6 --database postgresql -m "not any_database" || code=1; \
+	$(PYTEST) --numprocesses 3 || code=1; \
+	$(PYTEST) --numprocesses 3 --database postgresql -m "not any_database" || code=1; \
 	exit $$code
 
 test-pythons: setup ## Run the quick tests on each other Python of 3.11 to 3.14 that is here, also under pyenv

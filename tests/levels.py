@@ -25,7 +25,7 @@ LEVELS = ("system", "integration", "unit")
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 POSTHOG_ASKS = ("lsb_release", "uname")
 """What its client starts, once, to tell the system's name."""
-PAGE_WORKERS = 2
+PAGE_WORKERS = 1
 """Workers among which the modules of tests/system/pages are divided: each has a Chromium and an installation."""
 
 
