@@ -10,6 +10,8 @@ from PIL.GifImagePlugin import GifImageFile
 from uploads.formats.outline import Format, Outline, Piece
 
 MAX_BLOCKS = 500_000
+MAX_EXTENSIONS = 5_000
+"""Before the first picture."""
 WINDOW = 64 * 1024
 IMAGE, EXTENSION, TRAILER, CONTROL = 0x2C, 0x21, 0x3B, 0xF9
 MEMORY_PER_PIXEL = 3
@@ -25,7 +27,7 @@ def outline(file: BinaryIO) -> Outline:
     at = 13 + palette
     control: list[Piece] = []
     blocks = _Blocks(file)
-    while True:
+    for _ in range(MAX_EXTENSIONS):
         kind = blocks.byte(at)
         if kind == EXTENSION:
             label, end = blocks.byte(at + 1), blocks.after(at + 2)
@@ -38,6 +40,8 @@ def outline(file: BinaryIO) -> Outline:
             break
         else:
             raise ValueError("no picture in the file")
+    else:
+        raise ValueError("too many extensions")
     file.seek(at + 1)
     left, top, w, h, local = struct.unpack("<HHHHB", file.read(9))
     table = at + 10
