@@ -164,6 +164,7 @@ def corpus() -> dict[str, Hostile]:
             GOOD,
         ),
         **{name: (data, broken) for name, data in floods.floods().items()},
+        **{name: (data, GOOD) for name, data in floods.harmless().items()},
         "jpeg of 90 scans": (floods.jpeg_of_scans(90), GOOD),
         "gif with zeros between its blocks": (floods.gif(bytes(100_000)), GOOD),
         # Seldom, and right

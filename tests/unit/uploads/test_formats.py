@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import pictures
-from tests.support import floods
+from tests.support import floods, pictures
 from uploads.errors import Rejected
 from uploads.formats import Header, inspect
 
