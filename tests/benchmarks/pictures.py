@@ -12,9 +12,9 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from scipy import ndimage
 
 from tests.benchmarks import report
 from tests.support import pictures
@@ -73,12 +73,11 @@ def by_hand_thumbnail(image: Image.Image) -> bytes:
 
 
 def by_hand_stroke(image: Image.Image) -> list[Array]:
-    """A little of what a generator's time goes to. How that compares to decoding depends on the processor."""
-    at = np.indices((image.height, image.width), np.float32)
-    at += 2.5
+    """Do a little of what a generator's time goes to: how that compares to decoding depends on the processor."""
     planes = [np.asarray(band, np.float32) / 255 for band in image.split()]
-    blurred = [np.clip(ndimage.gaussian_filter(plane, 4, truncate=3), 0.1, 0.9) for plane in planes]
-    return [ndimage.map_coordinates(plane, at, order=1, mode="nearest") for plane in blurred]
+    y, x = np.indices((image.height, image.width), np.float32) + 2.5
+    blurred = [np.clip(cv2.GaussianBlur(plane, (25, 25), 4), 0.1, 0.9) for plane in planes]
+    return [np.asarray(cv2.remap(plane, x, y, cv2.INTER_LINEAR), np.float32) for plane in blurred]
 
 
 def main() -> None:
