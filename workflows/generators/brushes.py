@@ -143,7 +143,7 @@ class Field:
 
 
 def clouds(shape: tuple[int, ...], size: float, seed: int, octaves: int = 3) -> Field:
-    """Return noise of about the given size, mean 0 and deviation about 1: random grids, each half as fine as the next."""
+    """Return noise of about that size, mean 0 and deviation about 1: random grids, each twice as fine as the last."""
     factor = max(1, int(size / 2 ** (octaves - 1) // 4))
     height, width = (math.ceil(length / factor) + 2 for length in shape)
     random = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def clouds(shape: tuple[int, ...], size: float, seed: int, octaves: int = 3) -> 
         grid = random.standard_normal((int(height / cell) + 4, int(width / cell) + 4), np.float32)
         matrix = np.array([[1 / cell, 0, 1], [0, 1 / cell, 1]], np.float32)
         layer = cv2.warpAffine(grid, matrix, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-        total += _array(layer).reshape(height, width) * np.float32(1.6 * 0.5**octave)
+        total += _array(layer).reshape(height, width) * np.float32(1.05 * 0.5**octave)
     return Field(total, factor, shape[1])
 
 

@@ -131,7 +131,7 @@ def ink_and_watercolour(pixels: Pixels, report: Report) -> Pixels:
     report(0.37)
     wobble = brushes.Wobble(shape, 1.6 * unit, 40 * unit, seed=11)
     paper = brushes.Paper(shape, unit)
-    border = brushes.Border(shape, 0.03, 0.008, seed=31)
+    border = brushes.Border(shape, 0.02, 0.005, seed=31)
     drift = brushes.clouds(shape, 140 * unit, 21, octaves=4)
     report(0.4)
 
@@ -143,8 +143,9 @@ def ink_and_watercolour(pixels: Pixels, report: Report) -> Pixels:
         detail = strong + (0.35 + 0.6 * keep) * (detail - strong)
         painted = np.stack([plane.at(y, x) for plane in washed])
         painted += detail
-        light, grain, inside = luminance(painted), paper.grain(rows), border.depth(rows) + 0.03 * steady
-        pigment = 0.2 * drift.rows(rows)
+        light, grain, inside = luminance(painted), paper.grain(rows), border.depth(rows) + 0.02 * steady
+        # The more of the light it lets through, the more evenly a wash dries: a clear sky has no clouds.
+        pigment = (0.2 - 0.16 * light) * drift.rows(rows)
         pigment += 4 * pooled.at(y, x)
         pigment += 0.1 * grain * (1.2 - light)
         pigment += 0.5 * brushes.exp(-np.abs(inside) / 0.004)
@@ -189,7 +190,7 @@ def wet_watercolour(pixels: Pixels, report: Report) -> Pixels:
     tone = brushes.Tone(study.grey, 0.6, white=0.94)
     toned = tone(study.calm)
     wash = brushes.kuwahara(toned, 8 * fine)
-    wash += 0.8 * study.kept * (toned - wash)
+    wash += np.maximum(0.8 * study.kept, 0.5 * study.care) * (toned - wash)
     report(0.3)
     wobble = brushes.Wobble(wash.shape[1:], 4 * fine, 60 * fine, seed=12)
     y, x = wobble.places(slice(0, wash.shape[1]), study.care)
@@ -199,14 +200,14 @@ def wet_watercolour(pixels: Pixels, report: Report) -> Pixels:
     light = study.field(luminance(wash))
     report(0.37)
     paper = brushes.Paper(shape, unit)
-    border = brushes.Border(shape, 0.04, 0.014, seed=32)
+    border = brushes.Border(shape, 0.03, 0.009, seed=32)
     care = study.field(study.care)
     report(0.4)
 
     def paint(rows: slice) -> Array:
         pigment = pigments.rows(rows)
         pigment += 1.6 * brushes.beyond(light.rows(rows) - tone.of_grey(study.tones[rows]), 0.25)
-        grain, inside = paper.grain(rows), border.depth(rows) + 0.04 * care.rows(rows)
+        grain, inside = paper.grain(rows), border.depth(rows) + 0.03 * care.rows(rows)
         pigment *= np.clip(1 + 0.12 * grain, 0.3, 2) * (1 - study.bare.rows(rows))
         pigment *= ramp(inside, 0, 0.006) * (1 + 0.6 * brushes.exp(-np.maximum(inside, 0) / 0.006))
         np.minimum(-pigment, 0, out=pigment)
