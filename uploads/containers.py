@@ -28,6 +28,8 @@ JPEG_MOST = {"frame": 1, "scan": 100, "tables": 100, "exif": 20, "photoshop": 10
 WINDOW = 64 * 1024
 
 GIF_BLOCKS_MOST = 500_000
+GIF_EXTENSIONS_MAX = 100_000
+"""An animation has one or two for each frame; an empty one is three bytes, so a file could hold millions."""
 GIF_PADDING = re.compile(rb"\0*")
 
 
@@ -109,7 +111,7 @@ def walk_gif(file: BinaryIO) -> tuple[int, int, int]:
     """Width, height and frames, block by block (GIF89a, 17 to 26): Pillow's own count is slow enough to be abused."""
     data = file.read()
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at, frames, left = 13 + _colour_table(flags), 0, GIF_BLOCKS_MOST
+    at, frames, extensions, left = 13 + _colour_table(flags), 0, 0, GIF_BLOCKS_MOST
     while data[at : at + 1] not in (b"", b";"):
         if data[at] == ord(","):
             x, y, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
@@ -117,7 +119,9 @@ def walk_gif(file: BinaryIO) -> tuple[int, int, int]:
                 width, height = max(width, x + w), max(height, y + h)
             at, frames = at + 11 + _colour_table(flags), frames + 1
         elif data[at] == ord("!"):
-            at += 2
+            at, extensions = at + 2, extensions + 1
+            if extensions > GIF_EXTENSIONS_MAX:
+                raise ValueError("more extensions than any picture has")
         else:
             at = _after_padding(data, at)
             continue
