@@ -12,6 +12,7 @@ from tests.support.api import Api
 pytest_plugins = [
     "tests.support.posthog_fixtures",
     "tests.support.provider_fixtures",
+    "tests.support.terminal",
     "tests.support.webhook_fixtures",
 ]
 

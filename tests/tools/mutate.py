@@ -195,7 +195,7 @@ def _run(command: list[str], copy: Path) -> tuple[int, str, float]:
 
 
 def _failures(said: str) -> list[str]:
-    """Of pytest's summary or of TAP."""
+    """Failing tests as pytest's summary or TAP names them."""
     return [one or other for one, other in FAILURE.findall(said) if not other.endswith(".mjs")]
 
 

@@ -55,7 +55,7 @@ def crash() -> None:
 
 @pytest.fixture
 def dead_broker() -> Iterator[None]:
-    """The folder of the embedded broker is none: whatever is sent raises OSError."""
+    """The embedded broker has no folder, so every publish raises OSError."""
     folder = Path(current_app.conf.broker_transport_options["folder"])
     aside = folder.with_name("broker-aside")
     folder.mkdir(parents=True, exist_ok=True)

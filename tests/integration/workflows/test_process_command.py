@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -71,10 +70,10 @@ def test_a_folder_is_gone_through_and_its_results_are_not_taken_for_pictures(pho
 
 def test_a_result_that_is_there_is_replaced_only_by_force(photo: Path) -> None:
     there = photo.with_name("garden.darkroom.webp")
-    there.write_text("dear to somebody")
+    there.write_text("not to be replaced")
     status, [told] = process(photo)
     assert (status, told["error"]["code"]) == (1, "OUTPUT_EXISTS")
-    assert (there.read_text(), Upload.objects.count()) == ("dear to somebody", 0)
+    assert (there.read_text(), Upload.objects.count()) == ("not to be replaced", 0)
     wanted = photo.with_name("own.webp")
     wanted.write_text("dear, too")
     assert process(photo, "-o", wanted)[0] == 1
@@ -139,14 +138,6 @@ def test_a_mistake_is_told_before_anything_is_begun(
         process(*(word.format(photo=photo, empty=tmp_path / "empty", file=tmp_path / "file") for word in words))
     assert error.value.returncode == 2
     assert Upload.objects.count() == 0
-
-
-@pytest.fixture
-def in_a_terminal() -> Iterator[None]:
-    """What a shell runs in the background ignores SIGINT, and so does whatever that starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("in_a_terminal")

@@ -17,7 +17,7 @@ from tests.support.installation import Installation, installation, wait_for
 pytestmark = pytest.mark.any_database
 
 PUBLISH_SECONDS = 2
-"""What a publish may cost an upload, whatever is wrong with the broker."""
+"""Limit of the seconds that a publish to a broken broker adds to an upload."""
 BUSY = 3
 """How many times slower this machine may be all the time; for a moment it may stand still."""
 

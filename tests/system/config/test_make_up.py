@@ -124,15 +124,7 @@ def test_the_address_is_said_when_the_page_is_there(tmp_path: Path) -> None:
             assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.fixture
-def a_terminal_that_closes() -> Iterator[None]:
-    """Where these tests run under nohup, their processes would inherit that a SIGHUP is ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("a_terminal_that_closes")
+@pytest.mark.usefixtures("in_a_terminal")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_however_it_ends_nothing_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     """Children and their children: those of the web server and of the worker, too."""

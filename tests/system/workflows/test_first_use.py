@@ -49,13 +49,13 @@ def test_a_sample_is_a_photo_with_what_a_camera_adds_and_its_result_is_without(t
     [("there.jpg", "exists already"), ("holiday.png", "like holiday.jpg"), ("no/where.jpg", "cannot be written")],
 )
 def test_a_sample_that_cannot_be_written_is_a_sentence(tmp_path: Path, name: str, words: str) -> None:
-    (tmp_path / "there.jpg").write_text("dear to somebody")
+    (tmp_path / "there.jpg").write_text("not to be replaced")
     done = manage(tmp_path, "sample", tmp_path / name)
     assert done.returncode != 0
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert [file.name for file in tmp_path.iterdir() if file.name != "data"] == ["there.jpg"]
-    assert (tmp_path / "there.jpg").read_text() == "dear to somebody"
+    assert (tmp_path / "there.jpg").read_text() == "not to be replaced"
 
 
 def test_two_at_once_make_one_database_and_one_secret(tmp_path: Path) -> None:

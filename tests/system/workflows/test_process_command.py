@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +86,6 @@ def test_nobody_who_listens_is_no_reason_for_a_traceback(photo: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("CommandError: What has become")
     assert len(ended.stderr.splitlines()) == 1
-
-
-@pytest.fixture
-def in_a_terminal() -> Iterator[None]:
-    """What a shell runs in the background ignores SIGINT, and so does whatever that starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("in_a_terminal")

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 PUBLISH_SECONDS = 2
-"""What a publish may cost an upload, whatever is wrong with the broker."""
+"""Limit of the seconds that a publish to a broken broker adds to an upload."""
 
 Read = Callable[..., dict[str, Any]]
 
