@@ -36,7 +36,7 @@ check-providers: .venv/ready ## Send a sample to Gemini and through the storage,
 	@SECRET_KEY=only-for-this-check $(BIN)/python manage.py check_providers
 
 test-quick: setup ## Run the tests that need no process, broker, browser or npm, on SQLite: about a minute
-	$(PYTEST) --numprocesses 3 $(QUICK)
+	$(PYTEST) --numprocesses 3 --hypothesis-profile quick $(QUICK)
 
 test: setup ## Run all tests: the hook's own, then everything on SQLite, then what depends on the database on PostgreSQL
 	tests/system/pages/install.sh

@@ -47,7 +47,7 @@ def collect_static_files() -> None:
     files = [Path(storage.path(name)) for finder in get_finders() for name, storage in finder.list([])]
     seen = sorted((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     sources = repr([settings.STATIC_ROOT, *seen])
-    known = settings.DATA_DIR / "static.sources"
+    known = settings.STATIC_ROOT.with_name(f"{settings.STATIC_ROOT.name}.sources")
     if (settings.STATIC_ROOT / "staticfiles.json").exists() and known.exists() and known.read_text() == sources:
         return
     call_command("collectstatic", interactive=False, verbosity=0)

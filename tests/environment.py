@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # The same examples in every run: a red one is always of the change that made it red.
 hypothesis.settings.register_profile("steady", derandomize=True)
+hypothesis.settings.register_profile("quick", derandomize=True, max_examples=20)
 hypothesis.settings.load_profile("steady")
 
 

@@ -1,5 +1,6 @@
 """What a client of the API does, in words; over Django's test client."""
 
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -36,7 +37,7 @@ class Api:
         **fields: str,
     ) -> Any:
         """POST a picture; a small landscape when none is given."""
-        data = picture if picture is not None else pictures.encoded(pictures.landscape(160, 120), "JPEG")
+        data = picture if picture is not None else _small_landscape()
         headers = self._headers(token) | ({"Idempotency-Key": key} if key else {})
         return self.client.post("/api/uploads", {"image": SimpleUploadedFile(name, data), **fields}, headers=headers)
 
@@ -55,6 +56,11 @@ class Api:
         if token is None:
             return {}
         return {"X-Session-Token": token or self.token}
+
+
+@cache
+def _small_landscape() -> bytes:
+    return pictures.encoded(pictures.landscape(160, 120), "JPEG")
 
 
 def develop(upload: Upload) -> None:

@@ -3,6 +3,7 @@
 Stricter than the document, which leaves room for more: what it does not name may not be there.
 """
 
+import json
 import re
 from functools import cache
 from typing import Any
@@ -49,18 +50,29 @@ def _check_documented(what: str, operation: Json, response: Any) -> None:
 
 def _check_body(what: str, schema: Json, response: Any) -> None:
     assert response["Content-Type"] == "application/json", what
-    validator = Draft202012Validator({**schema, "components": _strict()["components"]})
+    validator = _validator(json.dumps(schema))
     problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(response.json())]
     assert not problems, f"{what}: {problems}"
 
 
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    """By its text: to make one costs more than to use it."""
+    return Draft202012Validator({**json.loads(schema), "components": _strict()["components"]})
+
+
 def _operation(method: str, path: str) -> Json | None:
-    """Literal paths go before those with a parameter."""
-    for template in sorted(_strict()["paths"], key=lambda template: template.count("{")):
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path, re.DOTALL):
-            found: Json | None = _strict()["paths"][template].get(method.lower())
-            return found
+    for pattern, methods in _paths():
+        if pattern.fullmatch(path):
+            return methods.get(method.lower())
     return None
+
+
+@cache
+def _paths() -> list[tuple[re.Pattern[str], Json]]:
+    """Literal paths go before those with a parameter."""
+    paths = sorted(_strict()["paths"].items(), key=lambda item: item[0].count("{"))
+    return [(re.compile(re.sub(r"\{\w+\}", "[^/]+", template), re.DOTALL), methods) for template, methods in paths]
 
 
 def _resolved(told: Json) -> Json:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -158,9 +157,7 @@ class Installation:
 def installation(folder: Path, **environment: str) -> Iterator[Installation]:
     """On SQLite in the folder, or in a new database of the tests' PostgreSQL."""
     with _database(folder) as url:
-        # The static files of this test process, known to be collected: that is a third of what a start has to do.
-        (folder / "data").mkdir(mode=0o700, exist_ok=True)
-        shutil.copy(settings.DATA_DIR / "static.sources", folder / "data")
+        # Those that the tests have collected: to do it again is a third of a start.
         environment = {"STATIC_ROOT": str(settings.STATIC_ROOT)} | environment
         darkroom = Installation(folder, DATABASE_URL=url, **environment)
         darkroom.start()

@@ -31,7 +31,7 @@ STORED = {
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = BytesIO()
     if kind == "HEIC":
-        pillow_heif.from_pillow(image).save(out, quality=90, **options)
+        pillow_heif.from_pillow(image).save(out, quality=90, enc_params={"preset": "ultrafast"}, **options)
     else:
         image.save(out, kind, **options)
     return out.getvalue()

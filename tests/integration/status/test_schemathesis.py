@@ -8,7 +8,6 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import (
     content_type_conformance,
@@ -21,6 +20,7 @@ from schemathesis.core.result import Ok
 
 from status.schema import document
 from tests.support.api import Api
+from tests.support.examples import examples
 from tests.support.factories import UploadFactory
 from uploads.errors import CodedError
 from uploads.models import Result, Upload
@@ -42,6 +42,9 @@ CHECKS = [
     response_schema_conformance,
 ]
 STATES = ["pending", "processing", "failed", "declined", "completed"]
+VALID, UNKNOWN_TOKEN = "as it was made up", "unknown token"
+SITUATIONS = [*STATES, VALID, UNKNOWN_TOKEN]
+"""In the first ones there is such a job."""
 
 
 @pytest.fixture(scope="module")
@@ -78,21 +81,28 @@ def test_what_the_document_does_not_allow_is_answered_as_it_says(
 
 
 def call(operation: APIOperation, api: Api, mode: GenerationMode) -> set[int]:
-    """Many times, mostly with a token that is valid, and for a job that is there; returns the statuses."""
+    """Many times in each situation; returns the statuses."""
     answered: set[int] = set()
-    mostly = st.sampled_from([True, True, True, False])
+    situations = SITUATIONS if "{" in operation.path else [VALID, UNKNOWN_TOKEN]
 
-    @settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(operation.as_strategy(generation_mode=mode), mostly, mostly, st.sampled_from(STATES))
-    def one(case: Case, with_token: bool, with_job: bool, state: str) -> None:
-        case.headers["X-Session-Token"] = api.token if with_token else "unknown"
-        if with_job:
-            upload = job_in(state, api)
-            ids = {"resultId": upload.result.pk} if state == "completed" else {}
+    @settings(
+        max_examples=max(20, examples(48)) // len(situations),
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def one(case: Case, situation: str) -> None:
+        case.headers["X-Session-Token"] = "unknown" if situation == UNKNOWN_TOKEN else api.token
+        if situation in STATES:
+            upload = job_in(situation, api)
+            ids = {"resultId": upload.result.pk} if situation == "completed" else {}
             case.path_parameters = {name: str(ids.get(name, upload.pk)) for name in case.path_parameters}
         answered.add(case.call_and_validate(checks=CHECKS).status_code)
 
-    one()
+    for situation in situations:
+        one(situation=situation)
     return answered
 
 

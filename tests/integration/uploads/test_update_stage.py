@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.support.examples import examples
 from tests.support.factories import UploadFactory
 from uploads.errors import CodedError, IllegalTransition, LeaseLost, NotAllowed
 from uploads.models import Step, Upload
@@ -330,7 +331,7 @@ class Record(RuleBasedStateMachine):
         assert ends == row.run - 1 + row.is_terminal
 
 
-Record.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
+Record.TestCase.settings = hypothesis_settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
 
 
 class TestRecord(Record.TestCase, TestCase):  # type: ignore[misc, valid-type]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import pictures
+from tests.support.examples import examples
 from uploads.errors import Rejected
 from uploads.formats import Header, inspect
 
@@ -178,7 +179,7 @@ BASES = {kind: pictures.with_everything(kind) for kind in ("JPEG", "PNG", "WEBP"
 
 
 @given(kind=st.sampled_from(sorted(BASES)), draw=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_any_damage_gives_a_header_or_a_clean_refusal(kind: str, draw: st.DataObject) -> None:
     try:
         header = inspected(draw.draw(pictures.damaged(BASES[kind])))

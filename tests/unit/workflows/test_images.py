@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from tests.support import pictures
+from tests.support.examples import examples
 from uploads.errors import Rejected
 from workflows import images
 
@@ -192,7 +193,7 @@ def test_an_arithmetic_jpeg_is_read() -> None:
     max_side=st.integers(1, 700),
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "RGBA"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_side_is_larger_than_asked_and_the_shape_stays(width: int, height: int, max_side: int, kind: str) -> None:
     picture = Image.new("RGBA" if kind == "RGBA" else "RGB", (width, height), pictures.RED)
     image = decoded(pictures.encoded(picture, "PNG" if kind == "RGBA" else kind), max_side)
@@ -213,7 +214,7 @@ BASES = {kind: pictures.with_everything(kind) for kind in ("JPEG", "PNG", "WEBP"
 
 
 @given(kind=st.sampled_from(sorted(BASES)), draw=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_any_damage_gives_a_picture_or_a_clean_refusal(kind: str, draw: st.DataObject) -> None:
     try:
         image = decoded(draw.draw(pictures.damaged(BASES[kind])), max_side=64)

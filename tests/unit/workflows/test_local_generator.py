@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.support import pictures
+from tests.support.examples import examples
 from workflows import generators, images
 from workflows.generators import PROMPT_VERSIONS, prompt
 from workflows.generators.local import LOOKS, MAX_SIDE, LocalGenerator
@@ -55,7 +56,7 @@ def test_every_kind_of_picture_is_drawn_in_its_size(name: str, version: str) -> 
 
 
 @given(width=st.integers(1, 90), height=st.integers(1, 90), version=st.sampled_from(PROMPT_VERSIONS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_small_size_can_be_drawn(width: int, height: int, version: str) -> None:
     assert drawn(pictures.quarters(96, 96).crop((0, 0, width, height)), version).size == (width, height)
 
