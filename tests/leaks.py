@@ -25,9 +25,9 @@ class Leaks(logging.Handler):
         self.found: list[str] = []
 
     def look(self, where: str, *things: object) -> None:
-        for thing in things:
-            if match := SECRET.search(str(thing)):
-                self.found.append(f"{where}: …{str(thing)[max(0, match.start() - 80) : match.end() + 20]}…")
+        said = "\n".join(map(str, things))
+        if match := SECRET.search(said):
+            self.found.append(f"{where}: …{said[max(0, match.start() - 80) : match.end() + 20]}…")
 
     def emit(self, record: logging.LogRecord) -> None:
         self.look(f"log of {record.name}", record.getMessage(), record.__dict__, logging.Formatter().format(record))

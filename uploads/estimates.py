@@ -62,10 +62,11 @@ def forecast(samples: Sequence[Sample], shipped: float, megapixels: float) -> Fo
 
     Each sample is first made comparable: scaled to this size, if size is seen to matter.
     """
-    slope = _slope(samples)
+    sizes = [_size(sample.megapixels) for sample in samples]
+    times = [math.log(max(sample.seconds, 1e-3)) for sample in samples]
+    slope, size = _slope(sizes, times), _size(megapixels)
     values = [
-        (math.log(max(sample.seconds, 1e-3)) + slope * (_size(megapixels) - _size(sample.megapixels)), FADING**age)
-        for age, sample in enumerate(samples)
+        (took + slope * (size - other), FADING**age) for age, (took, other) in enumerate(zip(times, sizes, strict=True))
     ]
     values += [(math.log(shipped * factor), FADING ** len(samples)) for factor in SHIPPED_SPREAD]
     return Forecast(math.exp(_quantile(values, 0.5)), math.exp(_quantile(values, CONFIDENCE)))
@@ -85,12 +86,10 @@ def _size(megapixels: float) -> float:
     return math.log(megapixels + 0.5)
 
 
-def _slope(samples: Sequence[Sample]) -> float:
+def _slope(sizes: Sequence[float], times: Sequence[float]) -> float:
     """The power of the size with which durations grow (least squares on logarithms); 0 where size explains little."""
-    if len(samples) < ENOUGH:
+    if len(sizes) < ENOUGH:
         return 0.0
-    sizes = [_size(sample.megapixels) for sample in samples]
-    times = [math.log(max(sample.seconds, 1e-3)) for sample in samples]
     mean_size, mean_time = sum(sizes) / len(sizes), sum(times) / len(times)
     across = sum((size - mean_size) ** 2 for size in sizes)
     along = sum((took - mean_time) ** 2 for took in times)

@@ -109,86 +109,84 @@ def _half(kind: str) -> bytes:
     return _plain(kind)[: len(_plain(kind)) // 2]
 
 
-CORPUS = {
-    name: Hostile(*each)
-    for name, each in {
-        # Bombs
-        "png of 20000 by 20000 in 50 kB": (lambda: _png_bomb(20_000, 20_000), TOO_LARGE),
-        "png of 7000 by 7000 in 7 kB": (lambda: _png_bomb(7_000, 7_000), GOOD),
-        "png, 65535 wide": (lambda: _png_bomb(65_535, 700), GOOD),
-        "png that claims two billion": (lambda: pictures.png_that_claims(2**31 - 1, 2**31 - 1), TOO_LARGE),
-        "jpeg that claims 65535 by 65535": (lambda: _jpeg_that_claims(65_535, 65_535), TOO_LARGE),
-        "jpeg that claims 65535 by 1": (lambda: _jpeg_that_claims(65_535, 1), f"{GOOD} {BROKEN}"),
-        "webp that claims 16383 by 16383": (
-            lambda: pictures.webp_that_claims(16_383, 16_383, _plain("WEBP")),
-            TOO_LARGE,
+FILES: dict[str, tuple[Callable[[], bytes], str]] = {
+    # Bombs
+    "png of 20000 by 20000 in 50 kB": (lambda: _png_bomb(20_000, 20_000), TOO_LARGE),
+    "png of 7000 by 7000 in 7 kB": (lambda: _png_bomb(7_000, 7_000), GOOD),
+    "png, 65535 wide": (lambda: _png_bomb(65_535, 700), GOOD),
+    "png that claims two billion": (lambda: pictures.png_that_claims(2**31 - 1, 2**31 - 1), TOO_LARGE),
+    "jpeg that claims 65535 by 65535": (lambda: _jpeg_that_claims(65_535, 65_535), TOO_LARGE),
+    "jpeg that claims 65535 by 1": (lambda: _jpeg_that_claims(65_535, 1), f"{GOOD} {BROKEN}"),
+    "webp that claims 16383 by 16383": (
+        lambda: pictures.webp_that_claims(16_383, 16_383, _plain("WEBP")),
+        TOO_LARGE,
+    ),
+    "gif that claims 65535 by 65535": (lambda: pictures.gif_that_claims(65_535, 65_535), TOO_LARGE),
+    "avif that claims 60000 by 60000": (lambda: _extents_that_claim("AVIF", 60_000, 60_000), TOO_LARGE),
+    "heic that claims 60000 by 60000": (lambda: _extents_that_claim("HEIC", 60_000, 60_000), TOO_LARGE),
+    "gif of 10000 frames": (lambda: _gif_of_frames(10_000), GOOD),
+    "gif of 100 frames of 480 by 320": (
+        lambda: _gif_of_frames(1)[:-1] + _plain("GIF")[13:-1] * 100,
+        f"{GOOD} {TOO_LARGE} {BROKEN}",
+    ),
+    "png with 30 MB of text in 30 kB": (
+        lambda: _with_chunks(chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(30_000_000)))),
+        f"{GOOD} {BROKEN}",
+    ),
+    "png with a colour profile of 30 MB in 30 kB": (
+        lambda: _with_chunks(chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(30_000_000)))),
+        f"{GOOD} {BROKEN}",
+    ),
+    "noise that does not compress": (lambda: encoded(_noise(2_000, 1_500), "PNG"), GOOD),
+    # Broken off, and nothing at all
+    **{f"half of a {kind.lower()}": (partial(_half, kind), BROKEN) for kind in KINDS},
+    "png of 0 by 0": (lambda: _png(_ihdr(0, 0), chunk(b"IDAT", zlib.compress(b""))), BROKEN),
+    "png of 5 by 0": (lambda: _png(_ihdr(5, 0), chunk(b"IDAT", zlib.compress(b""))), BROKEN),
+    "jpeg of 0 by 0": (lambda: _jpeg_that_claims(0, 0), BROKEN),
+    "gif of 0 by 0": (lambda: pictures.gif_that_claims(0, 0), BROKEN),
+    "only a signature": (lambda: PNG_HEAD, BROKEN),
+    # Two kinds at once
+    "jpeg and html": (lambda: _jpeg_with(0xFE, SCRIPT) + SCRIPT, GOOD),
+    "jpeg and zip": (lambda: _plain("JPEG") + _zip(), GOOD),
+    "png and html": (lambda: _with_chunks(chunk(b"tEXt", b"note\0" + SCRIPT)) + SCRIPT, GOOD),
+    "gif and javascript": (
+        lambda: b"GIF89a" + _plain("GIF")[6:-1] + b"!\xfe" + bytes([len(SCRIPT)]) + SCRIPT + b"\0;" + SCRIPT,
+        GOOD,
+    ),
+    "webp and zip": (lambda: _plain("WEBP") + _zip(), GOOD),
+    "html that ends in a jpeg": (lambda: SCRIPT + _plain("JPEG"), UNSUPPORTED),
+    # Much beside the pixels
+    "jpeg with a comment of 5 MB": (lambda: _jpeg_with(0xFE, MARKER * 300_000), f"{GOOD} {BROKEN}"),
+    "jpeg with 60 kB of exif": (lambda: encoded(quarters(), "JPEG", exif=_exif(60_000)), GOOD),
+    "jpeg with 1 MB of colour profile": (
+        lambda: encoded(quarters(), "JPEG", icc_profile=_profile(1_000_000)),
+        GOOD,
+    ),
+    "jpeg with 60 kB of xmp": (lambda: _jpeg_with(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + MARKER * 3_000), GOOD),
+    "png with 1 MB of exif": (lambda: encoded(quarters(), "PNG", exif=_exif(1_000_000)), GOOD),
+    "webp with 1 MB of everything": (
+        lambda: encoded(
+            quarters(), "WEBP", exif=_exif(1_000_000), icc_profile=_profile(1_000_000), xmp=MARKER * 50_000
         ),
-        "gif that claims 65535 by 65535": (lambda: pictures.gif_that_claims(65_535, 65_535), TOO_LARGE),
-        "avif that claims 60000 by 60000": (lambda: _extents_that_claim("AVIF", 60_000, 60_000), TOO_LARGE),
-        "heic that claims 60000 by 60000": (lambda: _extents_that_claim("HEIC", 60_000, 60_000), TOO_LARGE),
-        "gif of 10000 frames": (lambda: _gif_of_frames(10_000), GOOD),
-        "gif of 100 frames of 480 by 320": (
-            lambda: _gif_of_frames(1)[:-1] + _plain("GIF")[13:-1] * 100,
-            f"{GOOD} {TOO_LARGE} {BROKEN}",
-        ),
-        "png with 30 MB of text in 30 kB": (
-            lambda: _with_chunks(chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(30_000_000)))),
-            f"{GOOD} {BROKEN}",
-        ),
-        "png with a colour profile of 30 MB in 30 kB": (
-            lambda: _with_chunks(chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(30_000_000)))),
-            f"{GOOD} {BROKEN}",
-        ),
-        "noise that does not compress": (lambda: encoded(_noise(2_000, 1_500), "PNG"), GOOD),
-        # Broken off, and nothing at all
-        **{f"half of a {kind.lower()}": (partial(_half, kind), BROKEN) for kind in KINDS},
-        "png of 0 by 0": (lambda: _png(_ihdr(0, 0), chunk(b"IDAT", zlib.compress(b""))), BROKEN),
-        "png of 5 by 0": (lambda: _png(_ihdr(5, 0), chunk(b"IDAT", zlib.compress(b""))), BROKEN),
-        "jpeg of 0 by 0": (lambda: _jpeg_that_claims(0, 0), BROKEN),
-        "gif of 0 by 0": (lambda: pictures.gif_that_claims(0, 0), BROKEN),
-        "only a signature": (lambda: PNG_HEAD, BROKEN),
-        # Two kinds at once
-        "jpeg and html": (lambda: _jpeg_with(0xFE, SCRIPT) + SCRIPT, GOOD),
-        "jpeg and zip": (lambda: _plain("JPEG") + _zip(), GOOD),
-        "png and html": (lambda: _with_chunks(chunk(b"tEXt", b"note\0" + SCRIPT)) + SCRIPT, GOOD),
-        "gif and javascript": (
-            lambda: b"GIF89a" + _plain("GIF")[6:-1] + b"!\xfe" + bytes([len(SCRIPT)]) + SCRIPT + b"\0;" + SCRIPT,
-            GOOD,
-        ),
-        "webp and zip": (lambda: _plain("WEBP") + _zip(), GOOD),
-        "html that ends in a jpeg": (lambda: SCRIPT + _plain("JPEG"), UNSUPPORTED),
-        # Much beside the pixels
-        "jpeg with a comment of 5 MB": (lambda: _jpeg_with(0xFE, MARKER * 300_000), f"{GOOD} {BROKEN}"),
-        "jpeg with 60 kB of exif": (lambda: encoded(quarters(), "JPEG", exif=_exif(60_000)), GOOD),
-        "jpeg with 1 MB of colour profile": (
-            lambda: encoded(quarters(), "JPEG", icc_profile=_profile(1_000_000)),
-            GOOD,
-        ),
-        "jpeg with 60 kB of xmp": (lambda: _jpeg_with(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + MARKER * 3_000), GOOD),
-        "png with 1 MB of exif": (lambda: encoded(quarters(), "PNG", exif=_exif(1_000_000)), GOOD),
-        "webp with 1 MB of everything": (
-            lambda: encoded(
-                quarters(), "WEBP", exif=_exif(1_000_000), icc_profile=_profile(1_000_000), xmp=MARKER * 50_000
-            ),
-            GOOD,
-        ),
-        **{name: (make, BROKEN) for name, make in floods.FLOODS.items()},
-        "jpeg of 90 scans": (lambda: floods.jpeg_of_scans(90), GOOD),
-        "gif with zeros between its blocks": (lambda: floods.gif(bytes(100_000)), GOOD),
-        # Seldom, and right
-        "16 bits of grey": (pictures.sixteen_bit_grey, GOOD),
-        "cmyk": (lambda: encoded(quarters().convert("CMYK"), "JPEG"), GOOD),
-        # Not ours
-        "svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", UNSUPPORTED),
-        "pdf": (lambda: b"%PDF-1.7\n1 0 obj\n", UNSUPPORTED),
-        "tiff": (lambda: encoded(quarters(), "TIFF"), UNSUPPORTED),
-        "bmp": (lambda: encoded(quarters(), "BMP"), UNSUPPORTED),
-        "zip": (_zip, UNSUPPORTED),
-        "mp4": (lambda: b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", UNSUPPORTED),
-        "nothing": (lambda: b"", UNSUPPORTED),
-        "zeros": (lambda: bytes(1_000_000), UNSUPPORTED),
-    }.items()
+        GOOD,
+    ),
+    **{name: (make, BROKEN) for name, make in floods.FLOODS.items()},
+    "jpeg of 90 scans": (lambda: floods.jpeg_of_scans(90), GOOD),
+    "gif with zeros between its blocks": (lambda: floods.gif(bytes(100_000)), GOOD),
+    # Seldom, and right
+    "16 bits of grey": (pictures.sixteen_bit_grey, GOOD),
+    "cmyk": (lambda: encoded(quarters().convert("CMYK"), "JPEG"), GOOD),
+    # Not ours
+    "svg": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", UNSUPPORTED),
+    "pdf": (lambda: b"%PDF-1.7\n1 0 obj\n", UNSUPPORTED),
+    "tiff": (lambda: encoded(quarters(), "TIFF"), UNSUPPORTED),
+    "bmp": (lambda: encoded(quarters(), "BMP"), UNSUPPORTED),
+    "zip": (_zip, UNSUPPORTED),
+    "mp4": (lambda: b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", UNSUPPORTED),
+    "nothing": (lambda: b"", UNSUPPORTED),
+    "zeros": (lambda: bytes(1_000_000), UNSUPPORTED),
 }
+CORPUS = {name: Hostile(*each) for name, each in FILES.items()}
 
 TRY = """
 import sys, time

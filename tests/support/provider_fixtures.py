@@ -7,12 +7,13 @@ from django.conf import LazySettings
 from tests.support.bucket import SECRET, Bucket, moto_server
 from tests.support.gemini import KEY, Gemini, gemini_server, no_call_is_under_way
 from tests.support.installation import wait_for
-from workflows.generators.gemini import disconnect
 
 
 @pytest.fixture
 def gemini(settings: LazySettings) -> Iterator[Gemini]:
     """A Gemini of the test's own, and a Darkroom that draws with it."""
+    from workflows.generators.gemini import disconnect  # half a second, of each test process
+
     with gemini_server() as server:
         settings.GENERATOR = "gemini"
         settings.GEMINI_API_KEY = KEY

@@ -4,6 +4,7 @@ import ast
 import re
 import struct
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class Message(NamedTuple):
     plural: str = ""
 
 
+@cache
 def messages() -> set[Message]:
     return {message for file in sources() for message in _messages_of(file)}
 

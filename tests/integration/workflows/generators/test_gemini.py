@@ -283,7 +283,7 @@ def test_an_address_that_cannot_be_is_the_operators(
 def test_a_model_that_does_not_answer_is_left_within_the_time_of_the_step(
     api: Api, gemini: Gemini, settings: LazySettings
 ) -> None:
-    settings.STEP_TIMEOUT = timedelta(seconds=8)
+    settings.STEP_TIMEOUT = timedelta(seconds=4)
     gemini.then(server.waiting_for(threading.Event()))
     upload = api.accepted()
     generate(upload)
@@ -294,7 +294,7 @@ def test_a_model_that_does_not_answer_is_left_within_the_time_of_the_step(
 
 
 def test_an_answer_that_trickles_is_left_too(api: Api, gemini: Gemini, settings: LazySettings) -> None:
-    settings.STEP_TIMEOUT = timedelta(seconds=8)
+    settings.STEP_TIMEOUT = timedelta(seconds=4)
     closed = threading.Event()
 
     def trickle(handler: server.Handler) -> None:
