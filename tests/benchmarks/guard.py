@@ -1,7 +1,7 @@
 """Each bench in a short form, beside the ratios that are committed: `python -m tests.benchmarks.guard`.
 
-Fails when a ratio is `report.WORSE` times worse than the committed one, three times in a row: the machine has other
-things to do. `--commit` makes what is found now the committed ones, for a change that is meant to cost something; of
+Fails when a ratio of the best round is `report.WORSE` times worse than the committed one, twice in a row: the machine
+has other things to do. `--commit` makes what is found now the committed ones, for a change that is meant to cost something; of
 ratios that differ with the processor, as those of unlike work do, the worst that was seen is committed.
 """
 
@@ -22,7 +22,7 @@ SHORT = (
     "outside --rounds 1 --events 1000 --seconds 2",
     "pictures --rounds 1",
 )
-TRIES = 3
+TRIES = 2
 
 
 def main() -> None:

@@ -51,18 +51,31 @@ class Table:
 
     def beside(self, other: str) -> dict[str, float]:
         """Each figure beside that of the same round: what slows a round slows both."""
+        return {name: statistics.median(ratios) for name, ratios in self._rounds(other).items()}
+
+    def _rounds(self, other: str) -> dict[str, list[float]]:
         base = self.found[other]
         return {
-            name: statistics.median(figure / beside for figure, beside in zip(figures, base, strict=True))
+            name: [figure / beside for figure, beside in zip(figures, base, strict=True)]
             for name, figures in self.found.items()
         }
 
     @property
     def guarded(self) -> dict[str, float]:
-        best = max if not self.more_is_better else min
+        """What is committed: the medians."""
+        return self._of_ours(self.ratios)
+
+    @property
+    def at_best(self) -> dict[str, float]:
+        """What is compared with it. Other programs make a round worse, and none makes it better than the code is."""
+        best = max if self.more_is_better else min
+        return self._of_ours({name: best(ratios) for name, ratios in self._rounds(self.base).items()})
+
+    def _of_ours(self, ratios: dict[str, float]) -> dict[str, float]:
+        limit = min if self.more_is_better else max
         return {
-            name: ratio if self._at_best is None else best(ratio, self._at_best)
-            for name, ratio in self.ratios.items()
+            name: ratio if self._at_best is None else limit(ratio, self._at_best)
+            for name, ratio in ratios.items()
             if name != self.base and (self._guarded is None or name in self._guarded)
         }
 
@@ -73,7 +86,7 @@ class Table:
 
     def regressions(self, committed: dict[str, float]) -> list[str]:
         worse = []
-        for name, ratio in self.guarded.items():
+        for name, ratio in self.at_best.items():
             if name not in committed:
                 continue
             decline = committed[name] / ratio if self.more_is_better else ratio / committed[name]
