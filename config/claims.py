@@ -33,6 +33,11 @@ def claim_folder(folder: Path, address: str) -> int:
             f"Darkroom runs already with DATA_DIR {folder}: {other or 'it is just starting'}. "
             "Stop it first, or choose another DATA_DIR and another PORT."
         ) from error
+    except OSError as error:  # a network file system that knows no locks: SQLite would not be safe there either
+        raise Refused(
+            f"DATA_DIR is {folder}, and no file can be locked there ({os.strerror(error.errno or 0).lower()}). "
+            "Choose a folder on a disk of this machine."
+        ) from error
     os.ftruncate(lock, 0)
     os.write(lock, f"{address}, process {os.getpid()}\n".encode())
     return lock

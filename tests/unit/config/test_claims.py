@@ -1,5 +1,7 @@
 """What a `make up` has to itself, and the sentence that it ends with when it cannot have it."""
 
+import errno
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -48,6 +50,17 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 def test_where_nobody_can_make_a_folder_it_is_refused() -> None:
     with pytest.raises(Refused, match="nothing can be written there"):
         claim_folder(Path("/proc/darkroom"), "")
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(
+        Refused, match=r"no file can be locked there \(no locks available\)\. Choose a folder on a disk"
+    ):
+        claim_folder(tmp_path, "")
 
 
 @pytest.mark.parametrize("options", [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)])
