@@ -1,8 +1,8 @@
 """Each bench in a short form, beside the ratios that are committed: `python -m tests.benchmarks.guard`.
 
 Fails when a ratio of the best round is `report.WORSE` times worse than the committed one, twice in a row: the machine
-has other things to do. `--commit` makes what is found now the committed ones, for a change that is meant to cost something; of
-ratios that differ with the processor, as those of unlike work do, the worst that was seen is committed.
+has other things to do. `--commit` makes what is found now the committed ones, for a change that is meant to cost
+something; of ratios that differ with the processor, as those of unlike work do, the worst that was seen is committed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import time
 SHORT = (
     "poll --rounds 3 --seconds 1",
     "poll --rounds 3 --seconds 1 --database sqlite",
-    "jobs --rounds 1 --jobs 3",
+    "jobs --rounds 2 --jobs 2",
     "jobs --rounds 3 --jobs 30 --work nothing",
     "jobs --rounds 2 --jobs 20 --work nothing --broker embedded --database sqlite",
     "cores --rounds 1 --jobs 4",
