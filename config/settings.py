@@ -4,6 +4,7 @@ README.md, “Configuration”, lists what a user may set.
 """
 
 import os
+import re
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from math import isfinite, nan
@@ -43,6 +44,12 @@ def _whole(name: str, default: int, least: int = 0) -> int:
     return int(number)
 
 
+def _list(name: str) -> list[str]:
+    """Values with commas, spaces or both between them."""
+    text: str = env.str(name, default="")
+    return text.replace(",", " ").split()
+
+
 DATA_DIR = (BASE_DIR / env.str("DATA_DIR", default="var")).resolve()
 DEBUG = env.bool("DEBUG", default=False)
 
@@ -76,6 +83,18 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _behind_tls
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
+# As browsers send them: the scheme, the host in lower case, and a port that is not the scheme's own.
+_ORIGIN = re.compile(
+    r"(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
+CORS_ORIGINS = _list("CORS_ORIGINS")
+for _origin in CORS_ORIGINS:
+    if CORS_ORIGINS != ["*"] and not _ORIGIN.fullmatch(_origin):
+        raise ImproperlyConfigured(
+            f"CORS_ORIGINS has {_origin}; it may be * alone, or a list of origins as browsers send them, like"
+            " https://shop.example or http://localhost:5173, with no path and no / at the end."
+        )
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -92,6 +111,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.health.probes",
     "config.middleware.observed",
+    "config.cross_origin.cross_origin",
     "config.middleware.api_by_itself",
     # What follows is for pages only; the API has the headers of the first three.
     "django.middleware.security.SecurityMiddleware",
@@ -205,6 +225,16 @@ STORAGES = {
         "OPTIONS": {"file_permissions_mode": 0o644, "directory_permissions_mode": 0o755},
     },
 }
+
+
+def _open_to_all(headers: Any, _path: str, _url: str) -> None:
+    """Lets pages that have a Cross-Origin-Embedder-Policy load static files, too."""
+    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+
+
+# The hook is public: pages on any origin may load it.
+WHITENOISE_ALLOW_ALL_ORIGINS = True
+WHITENOISE_ADD_HEADERS_FUNCTION = _open_to_all
 if LIVE_FILES:
     WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
     WHITENOISE_MAX_AGE = 0

@@ -418,11 +418,28 @@ def test_what_the_proxy_has_to_say_itself_is_said_as_darkroom_would() -> None:
             error = json.loads(body)["error"]
             assert (status, error["code"], error["retryable"]) == (503, "UNAVAILABLE", True)
             assert (headers["Retry-After"], headers["Content-Type"]) == ("5", "application/json")
+            assert_scripts_may_read(headers)
         status, headers, body = through(port, "GET", "/")
         assert (status, headers["Retry-After"], headers["Content-Type"]) == (503, "5", "text/html")
+        assert_scripts_may_read(through(port, "GET", "/media/link")[1])
         status, headers, body = through(port, "POST", "/api/uploads", {"Content-Length": "100000000"})
         assert (status, json.loads(body)["error"]["code"]) == (413, "FILE_TOO_LARGE")
+        assert headers["Access-Control-Allow-Origin"] == "*"
         assert through(port, "GET", "/readyz")[0] == 404
+
+
+def assert_scripts_may_read(headers: Any) -> None:
+    """Those of pages on other origins, too: the proxy cannot know which Darkroom lists."""
+    assert headers["Access-Control-Allow-Origin"] == "*"
+    assert headers["Access-Control-Expose-Headers"] == "Retry-After"
+
+
+@pytest.mark.any_database
+def test_the_proxy_adds_nothing_to_what_darkroom_lets_other_origins_read() -> None:
+    with telling() as (upstream, asked), proxy(upstream) as port:
+        _, headers, _ = through(port, "GET", "/api/jobs", {"Origin": "https://stranger.example"})
+    assert asked[-1]["Origin"] == "https://stranger.example"
+    assert "Access-Control-Allow-Origin" not in headers
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 PUBLISH_SECONDS = 2
 """Limit of the seconds that a publish to a broken broker adds to an upload."""
@@ -60,3 +61,52 @@ def test_rabbitmq_confirms_and_replicates(read: Read) -> None:
     found = read(CELERY_BROKER_URL="amqp://guest:guest@127.0.0.1//")
     assert found["CELERY_BROKER_TRANSPORT_OPTIONS"]["confirm_publish"] is True
     assert all(queue.queue_arguments == {"x-queue-type": "quorum"} for queue in found["CELERY_TASK_QUEUES"])
+
+
+def test_without_a_word_no_origin_is_open(read: Read) -> None:
+    assert read()["CORS_ORIGINS"] == []
+
+
+@pytest.mark.parametrize(
+    ("written", "origins"),
+    [
+        ("", []),
+        ("*", ["*"]),
+        ("http://localhost:5173", ["http://localhost:5173"]),
+        (
+            " https://shop.example, https://a.b.example:8443 http://[::1]:3000,",
+            ["https://shop.example", "https://a.b.example:8443", "http://[::1]:3000"],
+        ),
+        ("capacitor://localhost,chrome-extension://abcdef", ["capacitor://localhost", "chrome-extension://abcdef"]),
+    ],
+)
+def test_origins_are_a_list_or_all(read: Read, written: str, origins: list[str]) -> None:
+    assert read(CORS_ORIGINS=written)["CORS_ORIGINS"] == origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "shop.example",
+        "https://shop.example/",
+        "https://shop.example/app",
+        "https://Shop.example",
+        "https://shop.example:443",
+        "http://localhost:80",
+        "https://*.shop.example",
+        "https://ada@shop.example",
+        "https://läden.example",
+        "https://shop.example:0",
+        "null",
+        "https://",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused_in_words(read: Read, origin: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as refused:
+        read(CORS_ORIGINS=f"http://localhost:5173,{origin}")
+    assert str(refused.value).startswith(f"CORS_ORIGINS has {origin}; it may be * alone, or a list of origins")
+
+
+def test_all_origins_are_not_one_of_a_list(read: Read) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^CORS_ORIGINS has \*;"):
+        read(CORS_ORIGINS="*,https://shop.example")
