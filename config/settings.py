@@ -94,6 +94,9 @@ for _origin in CORS_ORIGINS:
             f"CORS_ORIGINS has {_origin}; it may be * alone, or a list of origins as browsers send them, like"
             " https://shop.example or http://localhost:5173, with no path and no / at the end."
         )
+OPEN_DIALECTS = frozenset(_list("OPEN_DIALECTS"))
+for _dialect in sorted(OPEN_DIALECTS - {"messages", "builds"}):
+    raise ImproperlyConfigured(f"OPEN_DIALECTS has {_dialect}; it may have messages and builds.")
 
 INSTALLED_APPS = [
     "django.contrib.admin",

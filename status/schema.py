@@ -9,6 +9,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.generators import SchemaGenerator
 
 from status.errors import RETRY_AFTER
@@ -40,7 +41,16 @@ def complete(result: Json, **_: Any) -> Json:
         "responses": {code: _refusal([code]) for code in _SHARED},
         "schemas": SCHEMAS,
     }
+    open_without_token = {name for dialect in settings.OPEN_DIALECTS for name in OPERATIONS_OF[dialect]}
+    for methods in result["paths"].values():
+        for method, described in methods.items():
+            if described["operationId"] in open_without_token:
+                methods[method] = described | {"security": [{}, *described["security"]]}
     return result
+
+
+OPERATIONS_OF = {"messages": ["getMessages"], "builds": ["getBuildEvents", "getBuildStatus"]}
+"""By the names that `OPEN_DIALECTS` has for them."""
 
 
 # Words for schemas

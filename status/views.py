@@ -241,7 +241,7 @@ class MessagesView(APIView):
 
     @extend_schema(operation=schema.GET_MESSAGES)
     def get(self, request: Request, job_id: str) -> Response:
-        upload = upload_of(request, job_id)
+        upload = upload_of(request, job_id, "messages")
         events = upload.events.filter(seq__lte=upload.event_count).order_by("seq")
         return watched(Response(messages_document(upload, events)), upload.stage)
 
@@ -288,7 +288,7 @@ class BuildStatusView(APIView):
 def _known(request: Request, upload_id: str) -> Upload | None:
     """Raises UNAUTHORIZED, as everywhere; but to these two an unknown job is an answer."""
     try:
-        return upload_of(request, upload_id)
+        return upload_of(request, upload_id, "builds")
     except CodedError as error:
         if error.code == "NOT_FOUND":
             return None

@@ -63,8 +63,9 @@ def test_rabbitmq_confirms_and_replicates(read: Read) -> None:
     assert all(queue.queue_arguments == {"x-queue-type": "quorum"} for queue in found["CELERY_TASK_QUEUES"])
 
 
-def test_without_a_word_no_origin_is_open(read: Read) -> None:
-    assert read()["CORS_ORIGINS"] == []
+def test_without_a_word_no_origin_and_no_dialect_is_open(read: Read) -> None:
+    found = read()
+    assert (found["CORS_ORIGINS"], found["OPEN_DIALECTS"]) == ([], frozenset())
 
 
 @pytest.mark.parametrize(
@@ -110,3 +111,15 @@ def test_what_no_browser_sends_as_an_origin_is_refused_in_words(read: Read, orig
 def test_all_origins_are_not_one_of_a_list(read: Read) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^CORS_ORIGINS has \*;"):
         read(CORS_ORIGINS="*,https://shop.example")
+
+
+@pytest.mark.parametrize("written", ["messages", "builds", "messages,builds", " builds, messages "])
+def test_dialects_are_open_by_name(read: Read, written: str) -> None:
+    assert read(OPEN_DIALECTS=written)["OPEN_DIALECTS"] == set(written.replace(",", " ").split())
+
+
+@pytest.mark.parametrize("name", ["projects", "native", "Messages", "*", "all"])
+def test_a_dialect_that_cannot_be_open_is_refused_in_words(read: Read, name: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as refused:
+        read(OPEN_DIALECTS=f"messages,{name}")
+    assert str(refused.value) == f"OPEN_DIALECTS has {name}; it may have messages and builds."
