@@ -1,5 +1,5 @@
 /**
- * How far jobs are, in any page of this site, with one script tag and without a line of script:
+ * How far jobs are, in any page, with one script tag and without a line of script:
  *
  *     <script type="module" src="/static/js/upload-status.js"></script>
  *     <div data-upload-status="JOB"></div>
@@ -9,7 +9,8 @@
  *     const watch = uploadStatus(element, { jobId, token });
  *     watch.stop();
  *
- * The token is the element's `data-token`, else the one that this browser's own uploads have. Elements may come
+ * The token is the element's `data-token`, else the one that this browser's own uploads have. A page on another origin
+ * names Darkroom's in `data-base`; only `data-token` is sent there, never what this origin has stored. Elements may come
  * and go: those that are taken out of the page, or given another job, are watched no more. However many there are,
  * they share one timer and few requests at a time.
  *
@@ -70,7 +71,8 @@ export function uploadStatus(element, { jobId, words = {}, onChange, ...options 
     onChange?.(snapshot);
     element.dispatchEvent(new CustomEvent('upload-status', { detail: snapshot, bubbles: true }));
   };
-  const watch = useStatus(jobId, { token: storedToken(), ...options, onChange: draw });
+  const token = options.base ? null : storedToken(); // a stored token belongs to the page's own origin
+  const watch = useStatus(jobId, { token, ...options, onChange: draw });
   draw(watch.getSnapshot());
   return watch;
 }
@@ -115,8 +117,8 @@ function follow() {
   for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`[${ATTRIBUTE}]`))) {
     const jobId = element.getAttribute(ATTRIBUTE);
     if (!jobId || shown.has(element)) continue;
-    const token = element.dataset.token || storedToken();
-    shown.set(element, { jobId, watch: uploadStatus(element, { jobId, token }) });
+    const { base, token } = element.dataset;
+    shown.set(element, { jobId, watch: uploadStatus(element, { jobId, base, ...(token && { token }) }) });
   }
 }
 

@@ -4,6 +4,10 @@
  *     const watch = useStatus(jobId, { token, onChange: (snapshot) => draw(snapshot) });
  *     watch.progress; watch.error; watch.stop();
  *
+ * From a page on another origin, which the server's `CORS_ORIGINS` has to list, `base` says where the server is:
+ *
+ *     const watch = useStatus(jobId, { base: 'https://darkroom.example', token, onChange });
+ *
  * In React the same object serves as an external store, and polls while a component is subscribed:
  *
  *     const watch = useMemo(() => useStatus(jobId, { token, whileSubscribed: true }), [jobId, token]);
@@ -70,7 +74,7 @@
  * @property {?number} queuePosition
  * @property {number} costUsd
  * @property {number} eventCount
- * @property {Record<string, string>} urls
+ * @property {Record<string, string>} urls paths on the server's origin
  * @property {string} [errorMessage]
  * @property {{ code: string, message: string, retryable: boolean, step: ?string }} [error]
  */
@@ -81,6 +85,7 @@
  * @typedef {object} StatusOptions
  * @property {?string} [token] sent as X-Session-Token
  * @property {(snapshot: Snapshot) => void} [onChange] called after each change
+ * @property {string} [base] the server's origin, when it is not the page's: `https://darkroom.example`
  * @property {string} [statusUrl] where to ask, when not /api/status/{jobId}
  * @property {boolean} [whileSubscribed] poll only while there is a subscriber
  * @property {number} [whileHidden] least milliseconds between two requests while the page is hidden; without it there
@@ -312,7 +317,8 @@ export class StatusWatch {
    * @param {StatusOptions} [options]
    */
   constructor(jobId, options = {}) {
-    this.#url = options.statusUrl ?? `/api/status/${encodeURIComponent(jobId)}`;
+    const path = options.statusUrl ?? `/api/status/${encodeURIComponent(jobId)}`;
+    this.#url = options.base ? new URL(path, options.base).href : path;
     this.#options = { random: Math.random, timeout: TIMEOUT, whileHidden: Infinity, ...options };
     this.#poller = options.poller ?? sharedPoller;
     if (options.onChange) this.#listeners.add(options.onChange);

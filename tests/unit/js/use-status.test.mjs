@@ -31,6 +31,24 @@ test('asks the status URL it is given, and escapes the id it is not', async () =
   assert.equal('X-Session-Token' in fetch.requests[0].headers, false);
 });
 
+test('asks the server that base names, on whatever origin the page is', () => {
+  for (const [options, url] of [
+    [{ base: 'https://darkroom.example' }, 'https://darkroom.example/api/status/j1'],
+    [{ base: 'https://darkroom.example/' }, 'https://darkroom.example/api/status/j1'],
+    [{ base: 'http://127.0.0.1:8000', statusUrl: '/api/status/7' }, 'http://127.0.0.1:8000/api/status/7'],
+    [{ base: 'http://127.0.0.1:8000', statusUrl: 'https://other.example/7' }, 'https://other.example/7'],
+    [{ base: '' }, '/api/status/j1'],
+  ]) {
+    const { fetch, watch } = watching(() => ({ body: completed }), options);
+    watch.stop();
+    assert.equal(fetch.requests[0].url, url);
+  }
+});
+
+test('a base that is no address is refused at once', () => {
+  assert.throws(() => watching(() => ({}), { base: 'darkroom.example' }), TypeError);
+});
+
 test('polls every 2 to 3 seconds', async () => {
   const { fetch, clock, watch } = watching(() => ({ headers: { 'Retry-After': '2' } }));
   await clock.pass(60_000);

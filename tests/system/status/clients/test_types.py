@@ -22,6 +22,7 @@ const percent: number = watch.progress;
 if (watch.progress === 100) console.log(percent, watch.resultId?.length, watch.job?.urls.page);
 if (watch.isComplete || watch.error?.kind === "offline") console.log(watch.error?.message);
 const end: () => void = watch.subscribe(({ stage, status }) => console.log(stage?.length, status === "failed"));
+useStatus("job", { base: "https://darkroom.example" }).stop();
 uploadStatus(document.body, { jobId: "job", words: { pending: "Moment", NOT_FOUND: "Weg" } }).stop();
 // @ts-expect-error a time is no string
 useStatus("job", { whileHidden: "30 s" });
