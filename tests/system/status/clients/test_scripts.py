@@ -76,4 +76,4 @@ def test_a_picture_that_is_none_ends_them_with_the_sentence(
 
 @pytest.mark.parametrize("script", [SIMPLE, FLOW], ids=lambda script: script.stem)
 def test_the_readme_has_them_as_they_are(script: Path) -> None:
-    assert textwrap.indent(script.read_text(), "    ") in (ROOT / "README.md").read_text()
+    assert textwrap.indent(script.read_text(), "    ") in (ROOT / "status/README.md").read_text()
