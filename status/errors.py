@@ -49,7 +49,8 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response | None:
         headers.setdefault("Retry-After", str(_retry_after(code)))
     # Caches may keep a 404 or a 410 that does not forbid it, and give it to somebody who may see the job.
     headers["Cache-Control"] = "no-store"
-    return Response(envelope(code, message), status=REASONS[code].status, headers=headers)
+    status = error.status if isinstance(error, CodedError) else REASONS[code].status
+    return Response(envelope(code, message), status=status, headers=headers)
 
 
 def _retry_after(code: str) -> int:

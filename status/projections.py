@@ -34,8 +34,8 @@ _JOB = "the-job"
 
 @cache
 def _addresses() -> dict[str, str]:
-    """Looked up once: a poll that reverses seven routes spends more on that than on the database."""
-    routes = ("status", "events", "progress", "job", "page", "cancel", "retry")
+    """Looked up once: a poll that reverses eight routes spends more on that than on the database."""
+    routes = ("status", "events", "progress", "job", "page", "cancel", "retry", "again")
     return {route: reverse(route, args=[_JOB]) for route in routes}
 
 

@@ -189,7 +189,7 @@ SCHEMAS: Json = {
         {"success": always(True), "sessionId": ID, "sessionToken": text("Told this once, and stored nowhere.")}
     ),
     "Urls": record(
-        dict.fromkeys(("status", "events", "progress", "job", "page", "cancel", "retry"), PATH),
+        dict.fromkeys(("status", "events", "progress", "job", "page", "cancel", "retry", "again"), PATH),
         description="Where to go on. Build none of these yourself.",
     ),
     "Accepted": record(
@@ -204,6 +204,17 @@ SCHEMAS: Json = {
             "urls": ref("Urls"),
         },
         optional=["sessionToken", "webhookSecret"],
+    ),
+    "Looks": record({"success": always(True), "looks": array(ref("Look"))}),
+    "Look": record(
+        {
+            "promptVersion": text("What to send a picture with."),
+            "name": text("For a person; translated."),
+            "description": text("A line for a person; translated."),
+            "sampleUrl": text("A small picture of it; does not expire.", format="uri", pattern="^https?://"),
+            "costUsd": {"type": "number", "minimum": 0, "description": "US dollars, as expected for one picture."},
+            "isDefault": {"type": "boolean", "description": "What is drawn without a `promptVersion`."},
+        }
     ),
     "Failure": record(
         {
@@ -492,6 +503,14 @@ OPEN_SESSION = operation(
 CLOSE_SESSION = operation(
     "closeSession", "Sending", "Forget a session", {"204": answer("The token opens nothing any more.")}
 )
+LIST_LOOKS = operation(
+    "listLooks",
+    "Sending",
+    "The looks on offer",
+    {"200": answer("In the order in which they are to be shown.", "Looks")},
+    errors=(),
+    token=False,
+)
 RETRY_JOB = operation(
     "retryJob",
     "Jobs",
@@ -621,6 +640,44 @@ GET_SCHEMA = operation(
 )
 
 
+IDEMPOTENCY_KEY = parameter(
+    "Idempotency-Key",
+    "The same key with the same picture is the same job; for as long as the job lives. Needs a token.",
+    text(minLength=1, maxLength=255),
+    "header",
+)
+ACCEPTED = ("Location", "Retry-After", "Cache-Control", "Idempotent-Replayed")
+
+
+def paint_again(prompt_versions: Iterable[str]) -> Json:
+    """The operation that gives a picture another look; which there are, only `workflows` knows."""
+    body = record({"promptVersion": choice(prompt_versions)}, additionalProperties=True)
+    return operation(
+        "paintAgain",
+        "Jobs",
+        "Give a picture another look",
+        {
+            "202": answer(
+                "A new job of the same picture, which is neither sent nor checked again.", "Accepted", ACCEPTED
+            ),
+            "409": _refusal(["EXPIRED"]),
+        },
+        errors=(
+            *(*JOB, "INVALID_PARAMETER", "IDEMPOTENCY_MISMATCH"),
+            *("UNSUPPORTED_TYPE", "IMAGE_TOO_LARGE", "UNREADABLE_IMAGE"),
+            *("QUEUE_FULL", "BUDGET_EXHAUSTED", "STORAGE_FULL", "STORAGE_UNAVAILABLE"),
+        ),
+        parameters=[JOB_ID, IDEMPOTENCY_KEY],
+        description=(
+            "Both jobs have a copy of the picture: to delete one loses nothing of the other. The new job has the "
+            "`source` of the first, and its changes of stage are told to the first job's `webhookUrl`, under its own "
+            "`jobId`. "
+            "A picture whose check has failed for good is refused for the same reason."
+        ),
+        requestBody={"required": True, "content": {"application/json": {"schema": body}}},
+    )
+
+
 def send_picture(prompt_versions: Iterable[str]) -> Json:
     """The operation that takes a picture in; which prompts there are, only `workflows` knows."""
     fields = {
@@ -638,7 +695,7 @@ def send_picture(prompt_versions: Iterable[str]) -> Json:
             "202": answer(
                 "The picture is safe, and its job will end.",
                 "Accepted",
-                ["Location", "Retry-After", "Cache-Control", "Idempotent-Replayed"],
+                ACCEPTED,
             )
         },
         errors=(
@@ -646,14 +703,7 @@ def send_picture(prompt_versions: Iterable[str]) -> Json:
             *("IMAGE_TOO_LARGE", "UNREADABLE_IMAGE", "IDEMPOTENCY_MISMATCH"),
             *("QUEUE_FULL", "BUDGET_EXHAUSTED", "STORAGE_FULL", "STORAGE_UNAVAILABLE"),
         ),
-        parameters=[
-            parameter(
-                "Idempotency-Key",
-                "The same key with the same picture is the same job; for as long as the job lives. Needs a token.",
-                text(minLength=1, maxLength=255),
-                "header",
-            )
-        ],
+        parameters=[IDEMPOTENCY_KEY],
         description="Without a token a session is opened for it, and its token is part of the answer.",
         token=None,
         requestBody={"required": True, "content": {"multipart/form-data": {"schema": form}}},

@@ -132,6 +132,20 @@ class BucketStorage(S3Storage):
             return False
         return True
 
+    def copy(self, name: str, to: str) -> str:
+        """By the bucket itself."""
+        if self.exists(to):
+            raise FileExistsError(f"could not copy {name}: there is {to}")
+        with _as_os_error("copy", name):
+            self._client.copy_object(
+                Bucket=self.bucket_name,
+                Key=self._normalize_name(to),
+                CopySource={"Bucket": self.bucket_name, "Key": self._normalize_name(name)},
+                **self.get_object_parameters(to),
+                MetadataDirective="REPLACE",
+            )
+        return to
+
     def exists(self, name: str) -> bool:
         with _as_os_error("look for", name):
             return bool(super().exists(name))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -19,11 +21,19 @@ from uuid_utils.compat import uuid7
 
 from uploads import budget, estimates, formats
 from uploads.errors import CodedError, NotAllowed, Rejected
-from uploads.models import Event, Session, Upload
+from uploads.models import Event, Session, Step, Upload
+from uploads.stages import StepName
+from uploads.storage import pictures
 
 logger = logging.getLogger(__name__)
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+CHECKED = "checked.png"
+"""What the original of a job is called that was given the checked copy of another job."""
+NO_USE = {"UNSUPPORTED_TYPE", "IMAGE_TOO_LARGE", "UNREADABLE_IMAGE"}
+"""What the check of a picture ends with that no other look would change."""
+ARRIVED = "Your picture has arrived."
+HERE = "Your picture is here already, and gets another look."
 
 
 class Received(NamedTuple):
@@ -68,15 +78,61 @@ def receive(
         webhook_url=webhook_url,
         max_attempts=settings.STEP_MAX_ATTEMPTS,
     )
-    if session and idempotency_key and (earlier := _earlier(session, upload)):
+    if session and idempotency_key and (earlier := _earlier(session.pk, upload)):
         return Received(earlier, None, replayed=True)
     _refuse_when_full(file.size)
-    with _stored(file, f"{upload.id}/original.{header.extension}") as upload.original.name:
+    name = f"{upload.id}/original.{header.extension}"
+    return _accepted(upload, session, lambda: _saved(file, name), ARRIVED)
+
+
+def again(first: Upload, *, prompt_version: str, idempotency_key: str | None = None) -> Received:
+    """Accept a job of the picture of `first`, of the same session, that is neither sent nor checked again.
+
+    It has a copy of its own of the checked picture, so neither job's end loses anything of the other; the original,
+    as long as the first job has not checked it. `source` and `webhook_url` are those of the first job.
+
+    Raises `NotAllowed`: EXPIRED when the first job's files are gone, BUDGET_EXHAUSTED, STORAGE_UNAVAILABLE; or
+    `Rejected`: IDEMPOTENCY_MISMATCH, QUEUE_FULL, STORAGE_FULL, and what the check of the picture has ended with.
+    """
+    first = Upload.objects.get(pk=first.pk)
+    same = ("session_id", "original_name", "content_type", "byte_size", "width", "height", "sha256", "source")
+    upload = Upload(
+        id=uuid7(),
+        idempotency_key=idempotency_key,
+        prompt_version=prompt_version,
+        webhook_url=first.webhook_url,
+        max_attempts=settings.STEP_MAX_ATTEMPTS,
+        **{column: getattr(first, column) for column in same},
+    )
+    if idempotency_key and (earlier := _earlier(first.session_id, upload, same_look=True)):
+        return Received(earlier, None, replayed=True)
+    if first.has_expired(timezone.now()):
+        raise NotAllowed("EXPIRED", status=409)
+    if first.failed_step == StepName.VALIDATE and first.error_code in NO_USE:
+        raise Rejected(first.error_code, first.error_message)
+    _refuse_when_full(0)
+    check = Step.objects.filter(upload=first, name=StepName.VALIDATE).first()
+    checked = check and check.output.get("work")
+    picture = checked or str(first.original.name)
+    name = f"{upload.id}/{CHECKED if checked else PurePosixPath(picture).name}"
+    return _accepted(upload, first.session, lambda: _copied(picture, name), HERE, same_look=True)
+
+
+def is_checked(upload: Upload) -> bool:
+    """Whether its picture is the checked copy of another job."""
+    return PurePosixPath(str(upload.original.name)).name == CHECKED
+
+
+def _accepted(
+    upload: Upload, session: Session | None, store: Callable[[], str], message: str, *, same_look: bool = False
+) -> Received:
+    key = upload.idempotency_key
+    with _stored(store) as upload.original.name:
         try:
-            token = _accept(upload, session)
+            token = _accept(upload, session, message)
         except IntegrityError:
             # The same key, at the same time: whoever was first has the job.
-            if not (session and idempotency_key and (earlier := _earlier(session, upload))):
+            if not (session and key and (earlier := _earlier(session.pk, upload, same_look=same_look))):
                 raise
             _discard(str(upload.original.name))
             return Received(earlier, None, replayed=True)
@@ -98,14 +154,16 @@ def too_large() -> str:
     return f"This file is too large: at most {settings.UPLOAD_MAX_BYTES / 1024 / 1024:g} MiB are accepted."
 
 
-def _earlier(session: Session, upload: Upload) -> Upload | None:
-    earlier = Upload.objects.filter(session=session, idempotency_key=upload.idempotency_key).first()
+def _earlier(session_id: UUID, upload: Upload, *, same_look: bool = False) -> Upload | None:
+    earlier = Upload.objects.filter(session=session_id, idempotency_key=upload.idempotency_key).first()
     if earlier and earlier.sha256 != upload.sha256:
         raise Rejected("IDEMPOTENCY_MISMATCH")
+    if earlier and same_look and earlier.prompt_version != upload.prompt_version:
+        raise Rejected("IDEMPOTENCY_MISMATCH", "This Idempotency-Key was used before for another look.")
     return earlier
 
 
-def _accept(upload: Upload, session: Session | None) -> str | None:
+def _accept(upload: Upload, session: Session | None, message: str) -> str | None:
     with transaction.atomic():
         budget.admit()
         token = None
@@ -117,18 +175,27 @@ def _accept(upload: Upload, session: Session | None) -> str | None:
         upload.estimated_completion_at = estimates.completion_at(upload, None, now, due=now)
         upload.event_count = 1
         upload.save(force_insert=True)
-        Event.objects.create(
-            upload=upload, seq=1, type="job.accepted", level="info", message="Your picture has arrived."
-        )
+        Event.objects.create(upload=upload, seq=1, type="job.accepted", level="info", message=message)
     return token
 
 
-@contextmanager
-def _stored(file: UploadedFile[Any], name: str) -> Iterator[str]:
-    """The file is in the storage, and stays there if the block succeeds."""
+def _saved(file: UploadedFile[Any], name: str) -> str:
     file.seek(0)
+    return default_storage.save(name, file)
+
+
+def _copied(picture: str, name: str) -> str:
     try:
-        stored = default_storage.save(name, file)
+        return pictures().copy(picture, name)
+    except FileNotFoundError as error:
+        raise NotAllowed("EXPIRED", status=409) from error
+
+
+@contextmanager
+def _stored(store: Callable[[], str]) -> Iterator[str]:
+    """The file, whose name `store` returns, is in the storage, and stays there if the block succeeds."""
+    try:
+        stored = store()
     except OSError as error:
         if error.errno in NO_SPACE:
             raise Rejected("STORAGE_FULL") from error

@@ -36,6 +36,12 @@ class PictureStorage(Protocol):
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Stores a whole file under exactly this name; False, and nothing done, when there is one."""
 
+    def copy(self, name: str, to: str) -> str:
+        """A second file with the same content, which outlives the first; returns its name. It passes through no memory.
+
+        Raises FileNotFoundError when there is no file of that name, and FileExistsError when there is one at `to`.
+        """
+
     def folders(self) -> Iterator[str]:
         """The names at the top: uploads' ids. Read bit by bit, for there may be very many."""
 
@@ -82,6 +88,19 @@ class SignedFileSystemStorage(FileSystemStorage):
             finally:
                 aside.unlink()
         return True
+
+    def copy(self, name: str, to: str) -> str:
+        """A second name of the same file: no file is ever changed once it is stored, so neither can hurt the other."""
+        target = Path(self.path(to))
+        target.parent.mkdir(parents=True, exist_ok=True, mode=self.directory_permissions_mode or 0o700)
+        try:
+            target.hardlink_to(self.path(name))
+        except OSError:
+            with suppress(OSError):  # others may be in it
+                target.parent.rmdir()
+            raise
+        _sync_folders(target.parent, Path(self.location))
+        return to
 
     @contextmanager
     def _written(self, target: Path, chunks: Iterable[bytes]) -> Iterator[Path]:

@@ -219,7 +219,7 @@ def again(row: Upload, error: CodedError, wait: timedelta, *, counts: bool) -> C
         change.steps[step] = {"status": "pending", "error": error.message}
     change.add(
         "step.retrying",
-        f"{error.message} It goes on in {in_words(wait)}.",
+        f"{error.message} Retrying in {in_words(wait)}.",
         "warn",
         step=step,
         attempt=row.attempt,

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 from PIL import Image
 
+from uploads.intake import is_checked
 from uploads.stages import StepName
 from workflows import images
 from workflows.generators import Generator, paid
@@ -20,7 +21,9 @@ GENERATORS = {
 
 
 def validate(job: Job) -> Outcome:
-    """Decode the picture in full, and keep what the later steps need of it."""
+    """Decode the picture in full, and keep what the later steps need of it; unless another job has done so."""
+    if is_checked(job.upload):
+        return Outcome({"work": str(job.upload.original.name)}, skipped=True)
     picture = images.decode(
         BytesIO(job.read(str(job.upload.original.name))),
         max_pixels=settings.UPLOAD_MAX_PIXELS,

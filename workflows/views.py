@@ -1,3 +1,5 @@
+import json
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -15,13 +17,15 @@ from status.views import retry_after
 from status.webhooks import session_secret
 from uploads import formats
 from uploads.errors import CodedError, Rejected
-from uploads.intake import Received, receive, too_large
+from uploads.intake import Received, again, receive, too_large
 from uploads.models import Session
 from workflows.forms import UploadForm, problem
 from workflows.generators import PROMPT_VERSIONS
+from workflows.looks import looks_document
 from workflows.pipeline import hint
 
 FORM_OVERHEAD = 64 * 1024
+JSON_MAX_BYTES = 16 * 1024
 
 
 class SessionsView(APIView):
@@ -53,7 +57,9 @@ class UploadsView(APIView):
     @extend_schema(operation=schema.send_picture(PROMPT_VERSIONS))
     def post(self, request: Request) -> Response:
         session = session_of(request) if request.headers.get("X-Session-Token") else None
-        key = _idempotency_key(request, session)
+        key = _idempotency_key(request)
+        if key and session is None:
+            raise CodedError("INVALID_PARAMETER", "An Idempotency-Key needs an X-Session-Token.")
         _refuse_too_large(request)
         form = UploadForm(request.POST, request.FILES)
         if not form.is_valid():
@@ -66,18 +72,13 @@ class UploadsView(APIView):
             idempotency_key=key,
             webhook_url=form.cleaned_data["webhookUrl"],
         )
-        if not received.replayed:
-            hint(received.upload)
-            analytics.upload_received(received.upload)
-        return _accepted(received)
+        return _started(received)
 
 
-def _idempotency_key(request: Request, session: Session | None) -> str | None:
+def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if session is None:
-        raise CodedError("INVALID_PARAMETER", "An Idempotency-Key needs an X-Session-Token.")
     if not 0 < len(key) <= 255 or not key.isprintable():
         raise CodedError("INVALID_PARAMETER", "An Idempotency-Key has 1 to 255 printable characters.")
     return key
@@ -96,6 +97,13 @@ def longest_form() -> int:
     return int(settings.UPLOAD_MAX_BYTES) + FORM_OVERHEAD
 
 
+def _started(received: Received) -> Response:
+    if not received.replayed:
+        hint(received.upload)
+        analytics.upload_received(received.upload)
+    return _accepted(received)
+
+
 def _accepted(received: Received) -> Response:
     document = accepted_document(received.upload)
     if received.token:
@@ -109,6 +117,41 @@ def _accepted(received: Received) -> Response:
     if received.replayed:
         response["Idempotent-Replayed"] = "true"
     return response
+
+
+class LooksView(APIView):
+    """What a picture can be turned into."""
+
+    @extend_schema(operation=schema.LIST_LOOKS)
+    def get(self, request: Request) -> Response:
+        return Response(looks_document())
+
+
+class AgainView(APIView):
+    """Starts a new job of a picture that is here already."""
+
+    throttle_classes = (throttling.Uploads,)
+
+    @extend_schema(operation=schema.paint_again(PROMPT_VERSIONS))
+    def post(self, request: Request, job_id: str) -> Response:
+        first = upload_of(request, job_id)
+        key = _idempotency_key(request)
+        return _started(again(first, prompt_version=_look(request), idempotency_key=key))
+
+
+def _look(request: Request) -> str:
+    """The one named in the body, which is JSON whatever its type says. Raises INVALID_PARAMETER."""
+    raw = request._request.read(JSON_MAX_BYTES + 1)
+    try:
+        body = json.loads(raw) if len(raw) <= JSON_MAX_BYTES else None
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise CodedError("INVALID_PARAMETER", "Send a JSON object with the look in “promptVersion”.")
+    look = body.get("promptVersion")
+    if not isinstance(look, str) or look not in PROMPT_VERSIONS:
+        raise CodedError("INVALID_PARAMETER", f"“promptVersion” must be one of: {', '.join(PROMPT_VERSIONS)}.")
+    return look
 
 
 class RetryView(APIView):
@@ -139,6 +182,9 @@ def upload_page(request: HttpRequest) -> HttpResponse:
             "upload_max_bytes": settings.UPLOAD_MAX_BYTES,
             "upload_max_pixels": settings.UPLOAD_MAX_PIXELS,
             "upload_max_webp_pixels": int(settings.UPLOAD_MAX_PIXELS * formats.WEBP.share),
+            "default_look": settings.PROMPT_VERSION,
+            "retention_days": settings.RETENTION_DAYS,
+            "is_sent_on": settings.GENERATOR != "local",
             "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif",
         },
     )

@@ -35,15 +35,27 @@ function codeOf(status) {
  * @param {string} method
  * @param {string} url
  * @param {?string} [token]
+ * @param {{ key?: string, body?: object }} [more] an Idempotency-Key, and what is sent as JSON
  * @returns {Promise<Record<string, any>>} the answer's JSON, `{}` when it has none
  * @throws {ApiError}
  */
-export async function call(method, url, token = null) {
-  const headers = { Accept: 'application/json', ...(token && { 'X-Session-Token': token }) };
+export async function call(method, url, token = null, { key, body } = {}) {
+  const headers = {
+    Accept: 'application/json',
+    ...(token && { 'X-Session-Token': token }),
+    ...(key && { 'Idempotency-Key': key }),
+    ...(body && { 'Content-Type': 'application/json' }),
+  };
   let response;
   let text;
   try {
-    response = await fetch(url, { method, headers, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT) });
+    response = await fetch(url, {
+      method,
+      headers,
+      body: body && JSON.stringify(body),
+      cache: 'no-store',
+      signal: AbortSignal.timeout(TIMEOUT),
+    });
     text = await response.text();
   } catch {
     throw new ApiError(0);

@@ -1,5 +1,6 @@
 /** The page of one job: shows what the status says, all of it and nothing more. */
 
+import { hideOthers, offerOthers, onChoice, paint } from './another-look.js';
 import { call } from './api.js';
 import { entries, forget } from './album.js';
 import { countDown } from './countdown.js';
@@ -27,6 +28,7 @@ let counted = null;
 let endCount = () => {};
 let lastStage = null;
 let result = null;
+let painting = false;
 let announced = '';
 
 function start() {
@@ -132,6 +134,8 @@ function showActions(state, job, error) {
   part('home').hidden = !['unauthorized', 'missing', 'expired'].includes(state) && !(state === 'failed' && !error.retryable);
   part('download').hidden = !(state === 'completed' && result);
   part('full').hidden = !(state === 'completed' && result?.fullUrl);
+  if (state === 'completed' && result && job.urls?.again) offerOthers(result.promptVersion);
+  else hideOthers();
 }
 
 function showTrouble(error, known) {
@@ -204,6 +208,16 @@ function cancel() {
   });
 }
 
+async function tryAnother(button) {
+  if (painting) return;
+  painting = true;
+  await act(async () => {
+    const shown = { jobId, look: result.promptVersion, url: last.job.urls.again, token };
+    location.assign(await paint(button, shown));
+  });
+  painting = false;
+}
+
 function remove() {
   return act(async () => {
     await call('DELETE', last.job.urls.job, token);
@@ -227,6 +241,7 @@ function listen() {
     if (part('sure').returnValue === 'delete') remove();
     part('sure').returnValue = '';
   });
+  onChoice(tryAnother);
   part('download').addEventListener('click', followFresh);
   part('full').addEventListener('click', followFresh);
   document.addEventListener('visibilitychange', () => {

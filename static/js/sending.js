@@ -28,6 +28,7 @@ class Lost extends ApiError {
  * @param {File} file
  * @param {object} options
  * @param {string} options.key the Idempotency-Key of this picture
+ * @param {?string} [options.look] the promptVersion; without one the server takes its default
  * @param {AbortSignal} options.signal ends it; the promise is then rejected with the signal's reason
  * @param {(progress: Progress) => void} options.onProgress
  * @param {(token: string) => void} [options.onDoubt] a try has ended without an answer, and may have started a job
@@ -111,7 +112,7 @@ export function mayPass({ status, code }) {
 }
 
 /** XMLHttpRequest, because fetch cannot tell how much has been sent. */
-function postOnce(file, token, { key, signal, onProgress }) {
+function postOnce(file, token, { key, look, signal, onProgress }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const stall = watchdog(() => request.abort());
@@ -140,15 +141,16 @@ function postOnce(file, token, { key, signal, onProgress }) {
     request.setRequestHeader('X-Session-Token', token);
     request.setRequestHeader('Idempotency-Key', key);
     onProgress({ state: 'sending', fraction: 0 });
-    request.send(form(file, key));
+    request.send(form(file, key, look));
   }).then((request) => {
     const headers = { get: (name) => request.getResponseHeader(name) };
     return answer(request.status, request.responseText, retryAfter(headers));
   });
 }
 
-function form(file, key) {
+function form(file, key, look) {
   const data = new FormData();
+  if (look) data.append('promptVersion', look);
   data.append('source', key); // so that a job can be found whose answer was lost
   data.append('image', file, file.name || 'picture');
   return data;

@@ -5,6 +5,7 @@ import { remember } from './album.js';
 import { Frame } from './frame.js';
 import { countDown } from './countdown.js';
 import { jobState } from './job-state.js';
+import { chosenLook, rememberLook } from './looks.js';
 import { offerToForget, showMyPictures } from './my-pictures.js';
 import { keepOriginal, look } from './originals.js';
 import { mostPixels, refusal } from './precheck.js';
@@ -32,8 +33,9 @@ let unsent = 0;
 function take(files) {
   const all = [...files];
   const alone = all.length === 1 && sendingList.childElementCount === 0;
+  const look = chosenLook();
   for (const file of all) {
-    const picture = { file, alone, key: newKey(), frame: new Frame(file.name || word('list.untitled')) };
+    const picture = { file, alone, look, key: newKey(), frame: new Frame(file.name || word('list.untitled')) };
     sendingList.append(picture.frame.element);
     attempt(picture);
   }
@@ -107,7 +109,7 @@ function nextInLine() {
 }
 
 function deliver(picture, signal) {
-  const { file, key, frame } = picture;
+  const { file, key, look, frame } = picture;
   let endCount = () => {};
   const onProgress = ({ state, fraction = 1, wait }) => {
     endCount();
@@ -124,7 +126,7 @@ function deliver(picture, signal) {
   const onDoubt = (token) => {
     picture.doubt = token;
   };
-  return send(file, { key, signal, onProgress, onDoubt }).finally(() => endCount());
+  return send(file, { key, look, signal, onProgress, onDoubt }).finally(() => endCount());
 }
 
 async function welcome({ file, alone, seen, frame }, { jobId, urls }) {
@@ -225,4 +227,5 @@ function listen() {
 }
 
 listen();
+rememberLook();
 showMyPictures(letGo);

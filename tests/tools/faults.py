@@ -275,8 +275,8 @@ FAULTS = (
         "upload-in-a-transaction",
         "no transaction is open while a picture is stored (11)",
         "uploads/intake.py",
-        "    with _stored(file, ",
-        "    with transaction.atomic(), _stored(file, ",
+        "    with _stored(store) ",
+        "    with transaction.atomic(), _stored(store) ",
         (f"{DURABILITY}::test_no_transaction_is_open_while_files_are_read_or_written",),
     ),
     Fault(

@@ -78,7 +78,7 @@ def _buy(job: Job, provider: Provider, picture: bytes) -> tuple[str, bytes]:
         # Cancelled, and tried again while the call went on: what it brings is for this run, too.
         raise Deferred(
             "GENERATOR_BUSY",
-            "The picture model still draws this picture for an earlier run.",
+            "The image service is still drawing this picture for an earlier run.",
             detail="the call of an earlier run has not ended",
             wait=ASK_AGAIN,
         )

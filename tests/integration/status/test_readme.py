@@ -34,8 +34,8 @@ def test_the_record_can_be_used_from_python(api: Api, capsys: pytest.CaptureFixt
         ("step.skipped", "info", "This step had nothing to do."),
         ("step.started", "info", "Mixing colours"),
         ("log", "warn", "Looks like rain"),
-        ("step.failed", "error", "The picture model has too much to do at the moment."),
-        ("job.failed", "error", "The picture model has too much to do at the moment."),
+        ("step.failed", "error", "The image service is too busy at the moment."),
+        ("job.failed", "error", "The image service is too busy at the moment."),
         ("job.retried", "info", "The job is tried again."),
         ("job.failed", "error", "The job was cancelled."),
     ]

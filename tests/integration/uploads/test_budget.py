@@ -44,7 +44,7 @@ def test_a_picture_is_refused_once_the_budget_is_used_up(api: Api, gemini: Gemin
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "BUDGET_EXHAUSTED")
     assert refused.json()["error"] == {
         "code": "BUDGET_EXHAUSTED",
-        "message": "Today's work is used up. Please try again tomorrow.",
+        "message": "Today's limit has been reached. Please try again tomorrow.",
         "retryable": True,
     }
     assert 0 < int(refused["Retry-After"]) <= 86400
@@ -121,7 +121,7 @@ def test_a_call_that_the_day_has_no_room_for_waits_for_the_next(
     assert upload.error_detail == "the day's budget is used up"
     assert (len(gemini.requests), spending().settled) == (2, 2 * RESERVED)
     message = upload.events.filter(type="step.retrying").order_by("seq").last().message  # type: ignore[union-attr]
-    assert re.fullmatch(r"Today's budget for pictures is used up\. It goes on in \d+ (hours|minutes|s)\.", message)
+    assert re.fullmatch(r"Today's budget for pictures is used up\. Retrying in \d+ (hours|minutes|s)\.", message)
     settings.DAILY_BUDGET_USD = 3 * RESERVED
     Upload.objects.filter(pk=upload.pk).update(due_at=upload.created_at)
     develop(upload)

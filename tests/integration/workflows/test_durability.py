@@ -25,7 +25,7 @@ from tests.support.factories import UploadFactory
 from tests.support.gemini import Gemini
 from uploads import retention
 from uploads.errors import CodedError, IllegalTransition, LeaseLost
-from uploads.intake import Received, receive
+from uploads.intake import Received, again, receive
 from uploads.models import OutboxEntry, Upload
 from uploads.stages import Stage, StepName
 from uploads.storage import SignedFileSystemStorage
@@ -162,6 +162,10 @@ class WatchedStorage(SignedFileSystemStorage):
         self._note("write")
         return super()._save(name, content)
 
+    def copy(self, name: str, to: str) -> str:
+        self._note("copy")
+        return super().copy(name, to)
+
     def delete(self, name: str) -> None:
         self._note("delete")
         super().delete(name)
@@ -174,10 +178,11 @@ def test_no_transaction_is_open_while_files_are_read_or_written(api: Api, settin
     WatchedStorage.accesses.clear()
     upload = api.finished()
     assert upload.status == "completed"
+    again(upload, prompt_version="v2")
     upload.discard()
     Upload.objects.filter(pk=upload.pk).update(deleted_at=Now() - timedelta(days=1))
     assert retention.retain().deleted == 1
-    assert {what for what, _ in WatchedStorage.accesses} == {"read", "write", "delete"}
+    assert {what for what, _ in WatchedStorage.accesses} == {"read", "write", "copy", "delete"}
     assert [what for what, in_transaction in WatchedStorage.accesses if in_transaction] == []
 
 

@@ -106,7 +106,7 @@ def test_how_long_a_step_waits_is_said_as_one_says_it(upload: Upload, seconds: i
     assert fence
     upload.try_again(Transient("STORAGE_UNAVAILABLE"), timedelta(seconds=seconds), fence=fence)
     told = upload.events.order_by("-seq")[0].message
-    assert told == f"The picture could not be stored or fetched. It goes on in {words}."
+    assert told == f"The picture could not be stored or fetched. Retrying in {words}."
 
 
 def test_a_step_that_nobody_has_claimed_is_completed_by_nobody(upload: Upload) -> None:

@@ -57,7 +57,7 @@ def test_a_picture_is_accepted(api: Api) -> None:
     assert response["Location"] == body["urls"]["status"] == f"/api/status/{body['jobId']}"
     assert int(response["Retry-After"]) in {2, 3}
     assert (body["status"], body["stage"], body["progress"]) == ("pending", None, 0)
-    assert set(body["urls"]) == {"status", "events", "progress", "job", "page", "cancel", "retry"}
+    assert set(body["urls"]) == {"status", "events", "progress", "job", "page", "cancel", "retry", "again"}
     assert "sessionToken" not in body
     upload = Upload.objects.get(pk=body["jobId"])
     assert (upload.session_id, upload.original_name, upload.source) == (api.session.pk, "holiday.jpg", "order-7")

@@ -172,7 +172,7 @@ def _watching(visitor: Visitor, camera: Photographer, photo: File) -> None:
         camera.take("job-server-away")
         visitor.page.unroute_all(behavior="ignoreErrors")
         try_again(visitor.darkroom, visitor.job, "GENERATOR_BUSY", seconds=50)
-        expect(visitor.part("detail")).to_contain_text("It is tried again in")
+        expect(visitor.part("detail")).to_contain_text("Trying again in")
         camera.take("job-tried-again")
         visitor.part("cancel").click()
         visitor.expect_state("cancelled")

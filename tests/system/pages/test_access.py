@@ -77,7 +77,7 @@ def test_a_job_under_way(darkroom: Installation, visitor: Visitor, large_photo: 
         visitor.context.set_offline(False)
         expect(visitor.part("connection")).to_be_empty()
         try_again(darkroom, job, "GENERATOR_BUSY", seconds=60)
-        expect(visitor.part("detail")).to_contain_text("It is tried again in")
+        expect(visitor.part("detail")).to_contain_text("Trying again in")
         look(visitor, "waiting to be tried again")
         visitor.page.get_by_role("button", name="Stop").click()
         visitor.expect_state("cancelled")

@@ -19,7 +19,7 @@ def test_a_stopped_job_can_be_tried_again(darkroom: Installation, visitor: Visit
         visitor.expect_state("cancelled")
         expect(visitor.part("headline")).to_have_text("Stopped")
         expect(visitor.part("headline")).to_be_focused()
-        expect(visitor.part("detail")).to_have_text("This one was stopped. It can go back in the tray.")
+        expect(visitor.part("detail")).to_have_text("This one was stopped. You can start it again.")
         assert visitor.status()["error"]["code"] == "CANCELED"
     visitor.page.get_by_role("button", name="Try again").click()
     visitor.expect_completed()
@@ -66,7 +66,7 @@ def test_a_deleted_picture_is_gone_everywhere(visitor: Visitor, photo: File) -> 
     visitor.page.wait_for_url(visitor.darkroom.url + "/")
     expect(visitor.part("album")).to_be_hidden()
     for place in ("own-note", "announcer"):
-        expect(visitor.part(place)).to_have_text("The picture is deleted.")
+        expect(visitor.part(place)).to_have_text("Picture deleted.")
     assert visitor.ask("GET", f"/api/status/{job}").status == 404
     visitor.page.reload()
     visitor.page.wait_for_load_state("networkidle")

@@ -20,7 +20,7 @@ def test_a_failed_job_goes_on_from_where_it_was(darkroom: Installation, visitor:
         reached = visitor.progress[-1]
         assert reached > 30
         expect(visitor.part("detail")).to_have_text(
-            "The picture model could not be reached. Try again in a few minutes; what is done already is kept."
+            "The image service could not be reached. Try again in a few minutes; finished steps are kept."
         )
         expect(visitor.page.locator("#stages [data-standing=failed]")).to_contain_text("Develop")
         visitor.page.get_by_role("button", name="Try again").click()
@@ -35,11 +35,11 @@ def test_a_step_that_is_tried_again_says_when(darkroom: Installation, visitor: V
     with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status) as job:
         try_again(darkroom, job, "GENERATOR_BUSY", seconds=40)
         expect(visitor.part("detail")).to_have_text(
-            re.compile(r"^This step has not worked yet\. It is tried again in [1-4]\d seconds\.$")
+            re.compile(r"^That step didn’t work\. Trying again in [1-4]\d seconds\.$")
         )
         expect(visitor.part("headline")).to_have_text("Developing")
         visitor.page.reload()
-        expect(visitor.part("detail")).to_contain_text("It is tried again in")
+        expect(visitor.part("detail")).to_contain_text("Trying again in")
         visitor.page.get_by_role("button", name="Stop").click()
         visitor.expect_state("cancelled")
 
@@ -50,7 +50,7 @@ def test_a_picture_that_the_model_declines_cannot_be_tried_again(
     with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status) as job:
         fail(darkroom, job, "CONTENT_BLOCKED")
         visitor.expect_state("failed")
-        expect(visitor.part("detail")).to_contain_text("It would be declined again. Please send another one.")
+        expect(visitor.part("detail")).to_contain_text("It would be declined again. Please send another photo.")
         expect(visitor.part("retry")).to_be_hidden()
         expect(visitor.page.get_by_role("link", name="Send a picture")).to_be_visible()
 
@@ -78,7 +78,7 @@ def test_a_job_that_takes_longer_than_was_thought_says_so(
     with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status):
         visitor.page.route("**/api/status/*", late)
         visitor.page.reload()
-        expect(visitor.part("detail")).to_have_text("Taking longer than usual")
+        expect(visitor.part("detail")).to_have_text("Taking a little longer than usual")
         visitor.page.unroute_all(behavior="ignoreErrors")
 
 

@@ -19,7 +19,7 @@ def test_the_log_is_read_on_demand_and_goes_on_with_the_job(
     with half_drawn(darkroom, lambda: visitor.send(large_photo), visitor.status) as job:
         visitor.expect_progress(visitor.status()["progress"])
         assert not [request for request in visitor.requests if request.endswith("/events")]
-        visitor.page.get_by_text("What has happened").click()
+        visitor.page.get_by_text("Activity").click()
         expect(visitor.part("events").get_by_role("listitem")).to_have_count(visitor.status()["eventCount"])
         expect(visitor.part("events").get_by_role("listitem").first).to_contain_text("Your picture has arrived.")
     visitor.expect_completed()
@@ -33,7 +33,7 @@ def test_why_a_job_failed_is_said_once(visitor: Visitor) -> None:
     whole = pictures.encoded(pictures.landscape(), "JPEG")
     job = visitor.send(File("torn.jpg", whole[: len(whole) // 2]))
     visitor.expect_state("failed")
-    visitor.page.get_by_text("What has happened").click()
+    visitor.page.get_by_text("Activity").click()
     *before, step, end = visitor.ask("GET", f"/api/status/{job}/events").json["events"]
     assert (step["type"], end["type"]) == ("step.failed", "job.failed")
     assert step["message"] == end["message"]

@@ -17,7 +17,7 @@ def test_the_first_page_is_light(visitor: Visitor) -> None:
     visitor.open()
     visitor.page.wait_for_load_state("networkidle")
     assert len(sizes) > 10, "the page came from somewhere else than the network"
-    assert sum(sizes) <= 60 * 1024
+    assert sum(sizes) <= 90 * 1024
 
 
 def test_the_largest_thing_on_the_first_page_is_text_that_is_there_at_once(visitor: Visitor) -> None:

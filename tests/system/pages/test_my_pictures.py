@@ -53,7 +53,7 @@ def test_when_more_cannot_be_read_it_is_said_and_can_be_asked_again(visitor: Vis
     visitor.open()
     visitor.page.get_by_role("button", name="Show more").click()
     expect(visitor.part("album-wrong")).to_have_text(
-        "The darkroom is not available at the moment. Please try again shortly."
+        "Darkroom is not available at the moment. Please try again shortly."
     )
     visitor.page.unroute("**/api/jobs?*cursor=*")
     visitor.page.route("**/api/jobs?*cursor=*", lambda route: route.fulfill(json=two))

@@ -188,7 +188,7 @@ def test_what_is_called_off_after_it_has_arrived_is_stopped_and_says_so(
         row = visitor.row(photo.name)
         expect(row).to_contain_text("Trying again in")
         row.get_by_role("button", name="Cancel").click()
-        expect(row).to_contain_text("It had arrived already, and was stopped.")
+        expect(row).to_contain_text("It had already arrived, and was stopped.")
         expect(visitor.part("announcer")).to_contain_text(photo.name)
         expect(row.get_by_role("button", name="Try again")).to_be_focused()
         (stopped,) = [job for job in visitor.jobs if job["isTerminal"]]
@@ -227,10 +227,10 @@ def test_while_the_answer_is_waited_for_calling_off_tells_what_has_become_of_it(
     with standstill(darkroom):
         visitor.choose(photo)
         row = visitor.row(photo.name)
-        expect(row).to_contain_text("Sent; waiting for the answer")
+        expect(row).to_contain_text("Sent. Waiting for confirmation")
         wait_for(lambda: visitor.passes() and len(visitor.jobs) == int(arrives))
         row.get_by_role("button", name="Cancel").click()
-        expect(row).to_contain_text("It had arrived already, and was stopped." if arrives else "Not sent")
+        expect(row).to_contain_text("It had already arrived, and was stopped." if arrives else "Not sent")
         assert [job["status"] for job in visitor.jobs] == ["failed"] * arrives
 
 

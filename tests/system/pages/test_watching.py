@@ -235,7 +235,7 @@ def test_the_time_that_is_left_does_not_begin_anew_when_the_connection_comes_and
         visitor.page.route("**/api/status/*", lambda route: route.fulfill(status=304))
         visitor.page.clock.run_for(35_000)
         expect(visitor.part("connection")).to_be_empty()
-        expect(visitor.part("detail")).to_have_text("Taking longer than usual")
+        expect(visitor.part("detail")).to_have_text("Taking a little longer than usual")
         visitor.page.unroute_all(behavior="ignoreErrors")
     visitor.console.clear()
 
@@ -246,8 +246,8 @@ def test_a_page_that_has_never_been_told_anything_does_not_speak_of_what_it_know
     visitor.send(photo)
     visitor.expect_completed()
     for failure, words in (
-        (lambda route: route.abort("connectionreset"), "No connection. We keep trying."),
-        (lambda route: route.fulfill(status=503), "The darkroom is not available right now. We keep trying."),
+        (lambda route: route.abort("connectionreset"), "No connection. We’ll keep trying."),
+        (lambda route: route.fulfill(status=503), "Darkroom is not available right now. We’ll keep trying."),
     ):
         visitor.page.route("**/api/status/*", failure)
         visitor.page.reload()

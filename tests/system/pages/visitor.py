@@ -121,7 +121,7 @@ class Visitor:
     def choose(self, *files: File) -> None:
         """By the button, as one does."""
         with self.page.expect_file_chooser() as chooser:
-            self.page.get_by_text("Choose pictures").click()
+            self.page.get_by_text("Choose photos").click()
         chooser.value.set_files([file.payload for file in files])
 
     def drop(self, *files: File) -> None:

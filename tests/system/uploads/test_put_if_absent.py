@@ -1,4 +1,4 @@
-"""A name that all attempts share: the first file stays, on the disk and in a bucket."""
+"""A name that all attempts share, and a copy for another job: on the disk and in a bucket."""
 
 import os
 import threading
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from uploads.models import Upload
@@ -79,3 +80,24 @@ def test_a_disk_that_refuses_says_so(settings: LazySettings, tmp_path: Path) -> 
     (tmp_path / "media" / "a").write_text("a file where a folder should be")
     with pytest.raises(OSError, match="a"):
         pictures().put_if_absent("a/raw", b"data")
+
+
+def test_a_copy_outlives_the_first(storage: str) -> None:
+    default_storage.save("a/work.png", ContentFile(b"picture"))
+    assert pictures().copy("a/work.png", "b/checked.png") == "b/checked.png"
+    pictures().delete_folder("a")
+    assert read("b/checked.png") == b"picture"
+    assert pictures().copy("b/checked.png", "c/checked.png")
+    pictures().delete_folder("c")
+    assert read("b/checked.png") == b"picture"
+
+
+def test_what_is_not_there_is_not_copied_and_what_is_there_not_replaced(storage: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        pictures().copy("a/nothing.png", "b/checked.png")
+    assert "b" not in set(pictures().folders())
+    for name in ("a/one.png", "b/two.png"):
+        default_storage.save(name, ContentFile(name.encode()))
+    with pytest.raises(FileExistsError):
+        pictures().copy("a/one.png", "b/two.png")
+    assert read("b/two.png") == b"b/two.png"

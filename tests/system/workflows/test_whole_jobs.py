@@ -106,7 +106,7 @@ def test_what_passes_ends_well_and_is_counted(world: World, acts: list[Act], cos
 def test_a_picture_that_is_declined_says_so(world: World) -> None:
     told = ended(world, server.blocked_picture())
     assert (told["status"], told["error"]["code"], told["error"]["retryable"]) == ("failed", "CONTENT_BLOCKED", False)
-    assert told["errorMessage"] == "The picture model declined this picture."
+    assert told["errorMessage"] == "The image service declined this photo."
 
 
 def test_a_worker_that_is_killed_while_the_model_draws_costs_one_more_call(world: World) -> None:
@@ -134,7 +134,7 @@ def test_no_secret_and_nothing_of_the_provider_is_ever_told(world: World) -> Non
     paths += [f"/jobs/{job}/status" for job in world.jobs] + ["/api/jobs", "/api/jobs/stats", "/api/schema", "/"]
     told = "\n".join(world.darkroom.request("GET", path).body.decode() for path in paths)
     logged = world.darkroom.log.read_text()
-    assert "The picture model does not let us in" in told
+    assert "Our image service is rejecting requests" in told
     assert world.jobs[0] in logged
     for secret in (KEY, SECRET, WORDS, *(prompt(version)[:40] for version in PROMPT_VERSIONS)):
         assert secret not in told

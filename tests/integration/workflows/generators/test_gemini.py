@@ -132,7 +132,7 @@ def test_a_picture_that_the_model_declines_fails_at_once(api: Api, gemini: Gemin
     gemini.then(act)
     upload = api.finished()
     assert (upload.status, upload.error_code, upload.attempt) == ("failed", "CONTENT_BLOCKED", 1)
-    assert upload.error_message == "The picture model declined this picture."
+    assert upload.error_message == "The image service declined this photo."
     assert upload.error_detail == f"{kind}: {WORDS}"
     (call,) = calls(upload)
     assert (call.status, call.outcome, call.error_kind, call.reason) == ("settled", "blocked", kind, WORDS)
@@ -165,7 +165,7 @@ def test_what_only_the_operator_can_mend_costs_no_attempt(api: Api, gemini: Gemi
     assert KEY not in upload.error_detail + "".join(call.reason for call in calls(upload))
     seen = public(api, upload)
     assert WORDS not in seen
-    assert "The picture model does not let us in at the moment; we have to see to it. It goes on in" in seen
+    assert "Our image service is rejecting requests. We are looking into it. Retrying in" in seen
     again(upload)
     assert upload.stage == "storing", "mended, it goes on"
 
@@ -183,7 +183,7 @@ def test_too_many_requests_are_waited_for_as_long_as_the_model_says(api: Api, ge
     again(upload)
     assert upload.stage == "storing"
     assert [(call.outcome, call.cost_usd) for call in calls(upload)] == [("busy", 0)] * 3 + [("picture", COST)]
-    assert "has too much to do at the moment. It goes on in" in public(api, upload)
+    assert "is too busy at the moment. Retrying in" in public(api, upload)
 
 
 class Failure(NamedTuple):
