@@ -130,6 +130,11 @@ class CancelView(APIView):
         return Response(accepted_document(upload), status=202)
 
 
+def webp_max_pixels() -> int:
+    """Pixels: by default the one kind of picture whose decoder needs more memory than `UPLOAD_MAX_PIXELS` allow for."""
+    return min(settings.UPLOAD_MAX_PIXELS, settings.DECODE_MEMORY_BYTES // formats.webp.MEMORY_PER_PIXEL)
+
+
 @require_safe
 def upload_page(request: HttpRequest) -> HttpResponse:
     return render(
@@ -138,7 +143,7 @@ def upload_page(request: HttpRequest) -> HttpResponse:
         {
             "upload_max_bytes": settings.UPLOAD_MAX_BYTES,
             "upload_max_pixels": settings.UPLOAD_MAX_PIXELS,
-            "upload_max_webp_pixels": int(settings.UPLOAD_MAX_PIXELS * formats.WEBP.share),
-            "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif",
+            "upload_max_webp_pixels": webp_max_pixels(),
+            "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif,.hif,.jfif,.mpo",
         },
     )

@@ -30,9 +30,9 @@ def jpeg(more: bytes) -> bytes:
     return data[:2] + more + data[2:]
 
 
-def jpeg_of_scans(scans: int) -> bytes:
+def jpeg_of_scans(scans: int, data: bytes | None = None) -> bytes:
     """Progressive, its last scans with nothing more to say."""
-    data = encoded(quarters(), "JPEG", progressive=True)
+    data = data or encoded(quarters(), "JPEG", progressive=True)
     at = data.rindex(b"\xff\xd9")
     return data[:at] + segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) * (scans - data.count(b"\xff\xda")) + data[at:]
 
