@@ -1,12 +1,37 @@
 """Colour of any kind to sRGB, as browsers show it."""
 
+from __future__ import annotations
+
 from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from uploads.formats import Colour
+from uploads.formats import Chromaticities, Colour
+
+Floats = npt.NDArray[np.float32]
+
+D65 = (0.3127, 0.3290)
+SRGB = Chromaticities(D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+# By their number in ITU-T H.273, table 2.
+PRIMARIES = {
+    1: SRGB,
+    5: Chromaticities(D65, (0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
+    6: Chromaticities(D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
+    7: Chromaticities(D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
+    9: Chromaticities(D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    11: Chromaticities((0.314, 0.351), (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+    12: Chromaticities(D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
+}
+# Table 3.
+GAMMA_22, GAMMA_28, LINEAR, PQ, HLG = 4, 5, 8, 16, 18
+
+WHITE_NITS = 203.0
+"""Of a page's white in HDR (ITU-R BT.2408)."""
+PEAK_NITS = 1000.0
+"""Of a picture that does not say what its brightest light is."""
+BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
@@ -16,5 +41,83 @@ def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
             source = ImageCms.ImageCmsProfile(BytesIO(colour.icc))
             return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), image.mode, "RGB").apply(image)
         except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a broken profile, or one for another kind of picture, is as good as none
-    return image.convert("RGB")
+            return image.convert("RGB")  # a broken profile, or one for another kind of picture, is as good as none
+    plain = image.convert("RGB")
+    if colour.cicp:
+        primaries, transfer = PRIMARIES.get(colour.cicp.primaries, SRGB), colour.cicp.transfer
+        if transfer in {PQ, HLG}:
+            return _shown(_tone_mapped(_light(plain, _hdr_curve(transfer)), colour.peak_nits or PEAK_NITS), primaries)
+        if primaries != SRGB or transfer in {GAMMA_22, GAMMA_28, LINEAR}:
+            return _shown(_light(plain, _sdr_curve(transfer)), primaries)
+    elif colour.gamma and not (abs(colour.gamma - 2.2) < 0.1 and _is_near(colour.chromaticities or SRGB, SRGB)):
+        return _shown(_light(plain, _steps() ** colour.gamma), colour.chromaticities or SRGB)
+    return plain
+
+
+def _steps() -> Floats:
+    """The 256 values of a channel, from 0 to 1."""
+    return np.linspace(0, 1, 256, dtype=np.float32)
+
+
+def _light(image: Image.Image, curve: Floats) -> Floats:
+    """Linear light for each pixel and channel; `curve` has that of each of the 256 values."""
+    return curve.astype(np.float32)[np.asarray(image)]
+
+
+def _sdr_curve(transfer: int) -> Floats:
+    """Light for each value, by H.273; all curves like sRGB's are sRGB's, as in browsers."""
+    values = _steps()
+    powers = {GAMMA_22: 2.2, GAMMA_28: 2.8, LINEAR: 1.0}
+    if transfer in powers:
+        return values ** powers[transfer]
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _hdr_curve(transfer: int) -> Floats:
+    """Light for each value (ITU-R BT.2100), where 1 is the page's white; HLG's without its last step, the OOTF."""
+    values = _steps().astype(np.float64)
+    if transfer == PQ:
+        m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+        power = values ** (1 / m2)
+        return 10_000 / WHITE_NITS * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
+    return PEAK_NITS / WHITE_NITS * scene**1.2
+
+
+def _tone_mapped(light: Floats, peak_nits: float) -> Floats:
+    """Bring the picture's peak down to white, and darker light the less the darker it is: the curve of Reinhard et al.,
+    "Photographic Tone Reproduction for Digital Images" (2002), equation 4, on the largest channel."""
+    peak = max(1.0, peak_nits / WHITE_NITS)
+    largest = np.minimum(light.max(axis=2, keepdims=True), peak)
+    return light * ((1 + largest / peak**2) / (1 + largest))
+
+
+def _shown(light: Floats, primaries: Chromaticities) -> Image.Image:
+    """Linear light of these primaries as sRGB; what sRGB cannot show is clipped."""
+    matrix = (np.linalg.inv(_to_xyz(SRGB)) @ _adaptation(primaries.white) @ _to_xyz(primaries)).astype(np.float32)
+    linear = np.clip(light @ matrix.T, 0, 1)
+    values = np.linspace(0, 1, 1 << 16)
+    curve = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
+    table = np.round(curve * 255).astype(np.uint8)
+    return Image.fromarray(table[np.round(linear * 65535).astype(np.uint16)])
+
+
+def _to_xyz(space: Chromaticities) -> npt.NDArray[np.float64]:
+    """The matrix from linear RGB to XYZ (SMPTE RP 177)."""
+    corners = np.array([_xyz(*corner) for corner in (space.red, space.green, space.blue)]).T
+    return corners * np.linalg.solve(corners, _xyz(*space.white))
+
+
+def _xyz(x: float, y: float) -> npt.NDArray[np.float64]:
+    return np.array([x / y, 1, (1 - x - y) / y])
+
+
+def _adaptation(white: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Bradford's, from this white to that of sRGB."""
+    scale = np.diag((BRADFORD @ _xyz(*D65)) / (BRADFORD @ _xyz(*white)))
+    return np.linalg.inv(BRADFORD) @ scale @ BRADFORD
+
+
+def _is_near(one: Chromaticities, other: Chromaticities) -> bool:
+    return bool(np.abs(np.array(one) - np.array(other)).max() < 0.01)

@@ -10,8 +10,8 @@ from PIL.GifImagePlugin import GifImageFile
 from uploads.formats.outline import Format, Outline, Piece
 
 MAX_BLOCKS = 500_000
-MAX_EXTENSIONS = 100_000
-"""A picture has one or two; an empty one is three bytes, so a file could hold millions."""
+MAX_EXTENSIONS = 5_000
+"""Before the first picture."""
 WINDOW = 64 * 1024
 IMAGE, EXTENSION, TRAILER, CONTROL = 0x2C, 0x21, 0x3B, 0xF9
 MEMORY_PER_PIXEL = 3
@@ -27,13 +27,9 @@ def outline(file: BinaryIO) -> Outline:
     at = 13 + palette
     control: list[Piece] = []
     blocks = _Blocks(file)
-    extensions = 0
-    while True:
+    for _ in range(MAX_EXTENSIONS):
         kind = blocks.byte(at)
         if kind == EXTENSION:
-            extensions += 1
-            if extensions > MAX_EXTENSIONS:
-                raise ValueError("more extensions than any picture has")
             label, end = blocks.byte(at + 1), blocks.after(at + 2)
             if label == CONTROL:
                 control = [(at, end - at)]
@@ -44,6 +40,8 @@ def outline(file: BinaryIO) -> Outline:
             break
         else:
             raise ValueError("no picture in the file")
+    else:
+        raise ValueError("too many extensions")
     file.seek(at + 1)
     left, top, w, h, local = struct.unpack("<HHHHB", file.read(9))
     table = at + 10
