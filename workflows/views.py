@@ -1,9 +1,10 @@
+from typing import Any
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -19,6 +20,7 @@ from uploads.intake import Received, receive, too_large
 from uploads.models import Session
 from workflows.forms import UploadForm, problem
 from workflows.generators import PROMPT_VERSIONS
+from workflows.multipart import FormParser
 from workflows.pipeline import hint
 
 FORM_OVERHEAD = 64 * 1024
@@ -47,8 +49,14 @@ class CurrentSessionView(APIView):
 class UploadsView(APIView):
     """Takes a picture in, and starts its job."""
 
-    parser_classes = (MultiPartParser,)
+    parser_classes = (FormParser,)
     throttle_classes = (throttling.Uploads,)
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # Media types are compared without case (RFC 9110, 8.3.1); the parsers do not know that.
+        kind, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
+        request.META["CONTENT_TYPE"] = kind.lower() + semicolon + parameters
+        return super().initialize_request(request, *args, **kwargs)
 
     @extend_schema(operation=schema.send_picture(PROMPT_VERSIONS))
     def post(self, request: Request) -> Response:
