@@ -45,8 +45,8 @@ def receive(
 ) -> Received:
     """Accept a picture. Without a session one is opened.
 
-    Raises `Rejected`: FILE_TOO_LARGE, UNSUPPORTED_TYPE, IMAGE_TOO_LARGE, MEMORY_EXCEEDED,
-    UNREADABLE_IMAGE, IDEMPOTENCY_MISMATCH, QUEUE_FULL or STORAGE_FULL; or `NotAllowed`: BUDGET_EXHAUSTED, STORAGE_UNAVAILABLE.
+    Raises `Rejected`: FILE_TOO_LARGE, UNSUPPORTED_TYPE, IMAGE_TOO_LARGE, MEMORY_EXCEEDED, UNREADABLE_IMAGE,
+    IDEMPOTENCY_MISMATCH, QUEUE_FULL or STORAGE_FULL; or `NotAllowed`: BUDGET_EXHAUSTED, STORAGE_UNAVAILABLE.
     Then nothing is left behind; but when the database is lost in the end, nobody knows, and the file stays.
     """
     if not file.size:

@@ -47,7 +47,10 @@ def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
     if colour.cicp:
         primaries, transfer = PRIMARIES.get(colour.cicp.primaries, SRGB), colour.cicp.transfer
         if transfer in {PQ, HLG}:
-            return _shown(_tone_mapped(_light(plain, _hdr_curve(transfer)), colour.peak_nits or PEAK_NITS), primaries)
+            light = _light(plain, _hdr_curve(transfer))
+            if transfer == HLG:  # the OOTF, for a screen of 1000 nits
+                light *= (light @ np.float32([0.2627, 0.6780, 0.0593]))[:, :, None] ** 0.2 * (PEAK_NITS / WHITE_NITS)
+            return _shown(_tone_mapped(light, colour.peak_nits or PEAK_NITS), primaries)
         if primaries != SRGB or transfer in {GAMMA_22, GAMMA_28, LINEAR}:
             return _shown(_light(plain, _sdr_curve(transfer)), primaries)
     elif colour.gamma and not (abs(colour.gamma - 2.2) < 0.1 and _is_near(colour.chromaticities or SRGB, SRGB)):
@@ -83,7 +86,7 @@ def _hdr_curve(transfer: int) -> Floats:
         return 10_000 / WHITE_NITS * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
-    return PEAK_NITS / WHITE_NITS * scene**1.2
+    return scene
 
 
 def _tone_mapped(light: Floats, peak_nits: float) -> Floats:

@@ -44,9 +44,7 @@ class Decoded(NamedTuple):
     """Whether a part of the picture is missing from the file, and was filled with grey."""
 
 
-def decode(
-    file: BinaryIO, *, max_pixels: int, max_side: int, max_memory: int = formats.MAX_MEMORY
-) -> Image.Image:
+def decode(file: BinaryIO, *, max_pixels: int, max_side: int, max_memory: int = formats.MAX_MEMORY) -> Image.Image:
     """Return the first or primary picture as `read` does, whether or not a part of it is damaged."""
     return read(file, max_pixels=max_pixels, max_side=max_side, max_memory=max_memory).image
 

@@ -24,6 +24,10 @@ from workflows.multipart import FormParser
 from workflows.pipeline import hint
 
 FORM_OVERHEAD = 64 * 1024
+ACCEPT = (
+    "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,"
+    ".heic,.heif,.hif,.jfif,.mpo"  # which systems have no type for
+)
 
 
 class SessionsView(APIView):
@@ -152,6 +156,6 @@ def upload_page(request: HttpRequest) -> HttpResponse:
             "upload_max_bytes": settings.UPLOAD_MAX_BYTES,
             "upload_max_pixels": settings.UPLOAD_MAX_PIXELS,
             "upload_max_webp_pixels": webp_max_pixels(),
-            "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif,.hif,.jfif,.mpo",
+            "accept": ACCEPT,
         },
     )

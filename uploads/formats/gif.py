@@ -106,6 +106,4 @@ class _Blocks:
         return at
 
 
-GIF = Format(
-    "GIF", "image/gif", "gif", lambda start: start.startswith((b"GIF87a", b"GIF89a")), outline, GifImageFile
-)
+GIF = Format("GIF", "image/gif", "gif", lambda start: start.startswith((b"GIF87a", b"GIF89a")), outline, GifImageFile)

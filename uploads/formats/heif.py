@@ -22,7 +22,7 @@ PICTURES = {b"hvc1", b"av01", b"avc1", b"vvc1", b"jpeg", b"j2k1", b"unci", b"gri
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 ANY_BRANDS = {b"mif1", b"mif2", b"msf1"}
-"""They say only that it is some HEIF file; what its pictures are made of, the `hvcC` or `av1C` of the first one says."""
+"""They say only that it is some HEIF file."""
 
 
 Span = tuple[int, int]
@@ -31,7 +31,7 @@ NOWHERE = (0, 0)
 
 
 def outline_heic(file: BinaryIO) -> Outline:
-    at, meta = _checked_meta(file)
+    _, meta = _checked_meta(file)
     found = _primary_properties(meta)
     sizes = [*_extents(meta), (1, 1)]
     return Outline(
@@ -76,7 +76,7 @@ def _checked_meta(file: BinaryIO) -> tuple[int, bytes]:
 
 
 def _check_told(meta: bytes, size: int) -> None:
-    """Bound the metadata: HEIC's decoder copies it for each picture, and any number of items may share the same bytes."""
+    """Bound the metadata: HEIC's decoder copies it for each picture, and items may share the same bytes."""
     boxes = [(kind, at, end) for kind, at, end in _boxes(meta, 4, len(meta)) if kind in TOLD_IN]
     found = {kind: (at, end) for kind, at, end in boxes}
     if len(found) < len(boxes):
@@ -304,7 +304,7 @@ def _brands(start: bytes) -> set[bytes]:
 def _is_avif(start: bytes) -> bool:
     """By brand; a file that says only that it is HEIF, by the first coding that is named."""
     brands = _brands(start)
-    if brands & AVIF_BRANDS and not start[8:12] in HEIC_BRANDS:
+    if brands & AVIF_BRANDS and start[8:12] not in HEIC_BRANDS:
         return True
     return bool(brands & ANY_BRANDS) and not brands & HEIC_BRANDS and b"av01" in start
 

@@ -51,7 +51,7 @@ class Frame(NamedTuple):
     """Horizontal and vertical, for each component."""
 
 
-def outline(file: BinaryIO) -> Outline:
+def outline(file: BinaryIO) -> Outline:  # noqa: C901, PLR0912 - one walk through the file
     """Keep what the pixels need: metadata is thrown away in any case, so it cannot refuse a picture."""
     pieces: list[Piece] = [b"\xff\xd8"]
     frame: Frame | None = None

@@ -23,13 +23,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\0\0\0\0IEND\xaeB`\x82"
 MAX_CHUNKS = 50_000
 EXIF_MAX_BYTES = 1024 * 1024
-COLOUR = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
+COLOUR = {b"cICP", b"cLLI", b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
 
 # Bytes for each pixel in Pillow's memory, by colour type; twice as many for 16 bits of grey.
 MEMORY = {0: 1, 2: 4, 3: 1, 4: 4, 6: 4}
 
 
-def outline(file: BinaryIO) -> Outline:
+def outline(file: BinaryIO) -> Outline:  # noqa: C901, PLR0912 - one walk through the file
     """Keep IHDR, PLTE, tRNS and IDAT: what nothing is taken from cannot refuse a picture, whatever is wrong with it.
 
     An ancillary chunk with a wrong checksum is ignored (13.1).
@@ -107,7 +107,8 @@ def _colour(chunks: dict[bytes, bytes]) -> Colour:
     """By the chunks' precedence (4.3): cICP, iCCP, sRGB, then gAMA and cHRM."""
     cicp = chunks.get(b"cICP", b"")
     if len(cicp) == 4 and cicp[2] == 0:
-        return Colour(cicp=Cicp(cicp[0], cicp[1]))
+        peak = int.from_bytes(chunks.get(b"cLLI", b"")[:4]) / 10_000
+        return Colour(cicp=Cicp(cicp[0], cicp[1]), peak_nits=peak or None)
     profile = _inflated(chunks.get(b"iCCP", b""))
     if profile:
         return Colour(icc=profile)

@@ -8,7 +8,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from uploads.formats.outline import Format, Outline
 
 MEMORY_PER_PIXEL = 16
-"""The decoder for animations, the only one in Pillow, has two canvases of four bytes; then come a copy and the picture."""
+"""Two canvases of the decoder for animations, the only one in Pillow, a copy, and the picture; of four bytes each."""
 
 
 def outline(file: BinaryIO) -> Outline:

@@ -172,7 +172,9 @@ def grey_profile(gamma: float) -> bytes:
     for name, data in tags:
         table += name + struct.pack(">II", at + len(body), len(data))
         body += data
-    head = struct.pack(">I4sI4s4s4s12s4s", at + len(body), bytes(4), 0x02400000, b"mntr", b"GRAY", b"XYZ ", bytes(12), b"acsp")
+    head = struct.pack(
+        ">I4sI4s4s4s12s4s", at + len(body), bytes(4), 0x02400000, b"mntr", b"GRAY", b"XYZ ", bytes(12), b"acsp"
+    )
     head = head.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
     return head.ljust(128, b"\0") + table + body
 

@@ -188,9 +188,7 @@ def test_a_progressive_jpeg_may_not_visit_too_many_pixels_too_often() -> None:
     inspect(BytesIO(few), max_pixels=220 * MILLION)
     with pytest.raises(Rejected, match="IMAGE_TOO_LARGE") as caught:
         inspect(BytesIO(many), max_pixels=220 * MILLION)
-    assert caught.value.message == (
-        "This picture would take too long to open: 16000 × 12000 pixels in 90 scans."
-    )
+    assert caught.value.message == ("This picture would take too long to open: 16000 × 12000 pixels in 90 scans.")
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
