@@ -85,8 +85,7 @@ def _hdr_curve(transfer: int) -> Floats:
         power = values ** (1 / m2)
         return 10_000 / WHITE_NITS * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
-    scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
-    return scene
+    return np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
 
 
 def _tone_mapped(light: Floats, peak_nits: float) -> Floats:

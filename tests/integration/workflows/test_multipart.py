@@ -4,8 +4,8 @@ from io import BytesIO
 
 import pytest
 
-from tests import pictures
-from tests.api import Api
+from tests.support import pictures
+from tests.support.api import Api
 from uploads.models import Upload
 from workflows.multipart import LegibleHeaders
 

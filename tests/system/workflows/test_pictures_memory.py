@@ -76,4 +76,4 @@ print(outcome(large), outcome(small))
 def test_a_picture_that_takes_too_much_memory_fails_by_itself_and_the_worker_goes_on() -> None:
     ended = subprocess.run([sys.executable, "-c", HUNGRY], capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["(96, 64) (2048, 2048)", "IMAGE_TOO_LARGE (96, 64)"]
+    assert ended.stdout.splitlines() == ["(96, 64) (2048, 2048)", "MEMORY_EXCEEDED (96, 64)"]

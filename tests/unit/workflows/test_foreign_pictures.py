@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tests import pictures
-from tests.pictures import chunk
+from tests.support import pictures
+from tests.support.pictures import chunk
 from uploads.errors import Rejected
 from workflows import images
 
