@@ -226,7 +226,7 @@ def _without_obstacles(meta: bytes) -> bytes:
     """The same number of bytes, which AVIF's decoder accepts."""
     result = bytearray(meta)
     for _, at, end in _boxes(meta, *_item_list(meta)):
-        kind = at + (8 if meta[at] == 3 else 6)
+        kind = at + (10 if meta[at] == 3 else 8)
         if kind + 4 <= end and meta[kind : kind + 4] == b"Exif":
             result[kind : kind + 4] = b"free"
     start, stop = _find(meta, b"iprp")
