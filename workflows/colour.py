@@ -92,7 +92,7 @@ def _tone_mapped(light: Floats, peak_nits: float) -> Floats:
     """Bring the picture's peak down to white, by the largest channel of each pixel.
 
     Light up to the page's white is dimmed evenly, by half where the peak has 1000 nits or more; from there to the peak
-    it rises with the logarithm. Numbers are fitted to what Chromium shows (within 3 of 255 on a ramp of grey).
+    it rises with the logarithm. Numbers are fitted to what Chromium shows of a picture of 1000 nits.
     """
     peak = max(1.001, peak_nits / WHITE_NITS)
     white = 2.0 ** -min(1.0, (math.log(peak) / math.log(PEAK_NITS / WHITE_NITS)) ** 1.26)

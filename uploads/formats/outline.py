@@ -81,7 +81,7 @@ class Outline:
     """Pixels as stored, before the orientation is applied; for a GIF those of its canvas."""
     height: int
     memory_per_pixel: float
-    """Bytes that the decode takes at its peak, over what the process has; measured, see `tests/measure_formats.py`."""
+    """Bytes that the decode takes at its peak, over what the process has; README has the figures."""
     pieces: Sequence[Piece] | None = None
     """What the decoder is given; None is the whole file."""
     orientation: int | None = None

@@ -135,7 +135,7 @@ def test_a_gif_whose_first_picture_is_smaller_than_its_canvas_lies_on_paper() ->
     assert image.getpixel((20, 15)) != (255, 255, 255)
 
 
-# What Chromium 12x shows of a grey of 128, by the chunks of its PNG (drawn on a canvas in sRGB).
+# What Chromium shows of a grey of 128, by the chunks of its PNG (drawn on a canvas in sRGB).
 GREY = Image.new("RGB", (8, 8), (128, 128, 128))
 SHOWN = {
     "PQ": (chunk(b"cICP", bytes([9, 16, 0, 1])), (132, 132, 132), 4),
