@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 from uploads.formats import Chromaticities, Colour
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 D65 = (0.3127, 0.3290)
 SRGB = Chromaticities(D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
@@ -32,7 +33,8 @@ WHITE_NITS = 203.0
 """Of a page's white in HDR (ITU-R BT.2408)."""
 PEAK_NITS = 1000.0
 """Of a picture that does not say what its brightest light is."""
-BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)
+BRADFORD: Doubles = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
@@ -49,7 +51,7 @@ def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
         if transfer in {PQ, HLG}:
             light = _light(plain, _hdr_curve(transfer))
             if transfer == HLG:  # the OOTF, for a screen of 1000 nits
-                light *= (light @ np.float32([0.2627, 0.6780, 0.0593]))[:, :, None] ** 0.2 * (PEAK_NITS / WHITE_NITS)
+                light *= (light @ BT2020_LUMINANCE)[:, :, None] ** 0.2 * (PEAK_NITS / WHITE_NITS)
             return _shown(_tone_mapped(light, colour.peak_nits or PEAK_NITS), primaries)
         if primaries != SRGB or transfer in {GAMMA_22, GAMMA_28, LINEAR}:
             return _shown(_light(plain, _sdr_curve(transfer)), primaries)
@@ -58,17 +60,18 @@ def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
     return plain
 
 
-def _steps() -> Floats:
+def _steps() -> Doubles:
     """The 256 values of a channel, from 0 to 1."""
-    return np.linspace(0, 1, 256, dtype=np.float32)
+    return np.linspace(0, 1, 256)
 
 
-def _light(image: Image.Image, curve: Floats) -> Floats:
+def _light(image: Image.Image, curve: Doubles) -> Floats:
     """Linear light for each pixel and channel; `curve` has that of each of the 256 values."""
-    return curve.astype(np.float32)[np.asarray(image)]
+    light: Floats = curve.astype(np.float32)[np.asarray(image)]
+    return light
 
 
-def _sdr_curve(transfer: int) -> Floats:
+def _sdr_curve(transfer: int) -> Doubles:
     """Light for each value, by H.273; all curves like sRGB's are sRGB's, as in browsers."""
     values = _steps()
     powers = {GAMMA_22: 2.2, GAMMA_28: 2.8, LINEAR: 1.0}
@@ -77,9 +80,9 @@ def _sdr_curve(transfer: int) -> Floats:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def _hdr_curve(transfer: int) -> Floats:
+def _hdr_curve(transfer: int) -> Doubles:
     """Light for each value (ITU-R BT.2100), where 1 is the page's white; HLG's without its last step, the OOTF."""
-    values = _steps().astype(np.float64)
+    values = _steps()
     if transfer == PQ:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
         power = values ** (1 / m2)
@@ -99,7 +102,8 @@ def _tone_mapped(light: Floats, peak_nits: float) -> Floats:
     largest = np.maximum(light.max(axis=2, keepdims=True), 1e-6)
     part = np.clip(np.log(np.maximum(largest, 1)) / math.log(peak), 0, 1)
     bright = white + (1 - white) * part + 0.1 * part * (1 - part)
-    return light * (np.where(largest <= 1, white * largest, bright) / largest).astype(np.float32)
+    factor: Floats = (np.where(largest <= 1, white * largest, bright) / largest).astype(np.float32)
+    return light * factor
 
 
 def _shown(light: Floats, primaries: Chromaticities) -> Image.Image:
@@ -112,17 +116,17 @@ def _shown(light: Floats, primaries: Chromaticities) -> Image.Image:
     return Image.fromarray(table[np.round(linear * 65535).astype(np.uint16)])
 
 
-def _to_xyz(space: Chromaticities) -> npt.NDArray[np.float64]:
+def _to_xyz(space: Chromaticities) -> Doubles:
     """The matrix from linear RGB to XYZ (SMPTE RP 177)."""
     corners = np.array([_xyz(*corner) for corner in (space.red, space.green, space.blue)]).T
     return corners * np.linalg.solve(corners, _xyz(*space.white))
 
 
-def _xyz(x: float, y: float) -> npt.NDArray[np.float64]:
+def _xyz(x: float, y: float) -> Doubles:
     return np.array([x / y, 1, (1 - x - y) / y])
 
 
-def _adaptation(white: tuple[float, float]) -> npt.NDArray[np.float64]:
+def _adaptation(white: tuple[float, float]) -> Doubles:
     """Bradford's, from this white to that of sRGB."""
     scale = np.diag((BRADFORD @ _xyz(*D65)) / (BRADFORD @ _xyz(*white)))
     return np.linalg.inv(BRADFORD) @ scale @ BRADFORD

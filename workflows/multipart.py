@@ -27,26 +27,36 @@ class FormParser(MultiPartParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         boundary = parse_header_parameters(media_type or "")[1].get("boundary", "")
-        readable = LegibleHeaders(stream, boundary.encode("latin-1", "ignore")) if boundary else stream
-        return super().parse(readable, media_type, parser_context)
+        if boundary:
+            announced = _whole_number(parser_context["request"].META.get("CONTENT_LENGTH"))
+            stream = LegibleHeaders(stream, boundary.encode("latin-1", "ignore"), announced)
+        return super().parse(stream, media_type, parser_context)
 
 
 class LegibleHeaders:
-    """A form whose parts have headers in UTF-8, and files with names; all else is passed on as it comes."""
+    """A form whose parts have headers in UTF-8, and files with names; all else is passed on as it comes.
 
-    def __init__(self, stream: Readable, boundary: bytes) -> None:
+    A form that is `announced` bytes long, all of which arrive, is closed when its closing delimiter is missing.
+    One that breaks off is not: the sender, who may send it again, must not find half of it taken.
+    """
+
+    def __init__(self, stream: Readable, boundary: bytes, announced: int | None = None) -> None:
         self._stream = stream
         self._delimiter = b"--" + boundary
+        self._missing = announced
         self._waiting = b""
         self._ready = bytearray()
         self._in_header = False
         self._ended = False
+        self._closed = False
 
     def read(self, size: int = -1) -> bytes:
         while not self._ended and (size < 0 or len(self._ready) < size):
             piece = self._stream.read(PIECE)
             self._ended = not piece
             self._waiting += piece
+            if self._missing is not None:
+                self._missing -= len(piece)
             self._sort()
         size = len(self._ready) if size < 0 else size
         data = bytes(self._ready[:size])
@@ -55,25 +65,38 @@ class LegibleHeaders:
 
     def _sort(self) -> None:
         """Move what is waiting to what is ready, as far as it is known to be header or content."""
-        while True:
-            if self._in_header:
-                end = self._waiting.find(b"\r\n\r\n")
-                if end < 0 and len(self._waiting) <= HEADER_MAX_BYTES and not self._ended:
-                    return
-                end = max(end, 0)
-                self._ready += legible(self._waiting[:end])
-            else:
-                found = self._waiting.find(self._delimiter)
-                kept = 0 if self._ended else len(self._delimiter) - 1
-                end = found + len(self._delimiter) if found >= 0 else max(0, len(self._waiting) - kept)
-                self._ready += self._waiting[:end]
-                if found < 0:
-                    self._waiting = self._waiting[end:]
-                    if self._ended:  # without its closing delimiter, which Django's parser waits for
-                        self._ready += b"\r\n" + self._delimiter + b"--\r\n"
-                    return
-            self._waiting = self._waiting[end:]
+        while not self._closed:
+            if not (self._sort_header() if self._in_header else self._sort_content()):
+                return
             self._in_header = not self._in_header
+        self._move(len(self._waiting))
+
+    def _sort_header(self) -> bool:
+        """Whether the header, or what it cannot be, is over."""
+        end = self._waiting.find(b"\r\n\r\n")
+        if end < 0 and len(self._waiting) <= HEADER_MAX_BYTES and not self._ended:
+            return False
+        self._closed = self._waiting.startswith(b"--")
+        end = 0 if self._closed else max(end, 0)
+        self._ready += legible(self._waiting[:end])
+        self._waiting = self._waiting[end:]
+        return True
+
+    def _sort_content(self) -> bool:
+        """Whether the content is over, with the delimiter behind it."""
+        found = self._waiting.find(self._delimiter)
+        if found >= 0:
+            self._move(found + len(self._delimiter))
+            return True
+        kept = 0 if self._ended else len(self._delimiter) - 1
+        self._move(max(0, len(self._waiting) - kept))
+        if self._ended and self._missing == 0:
+            self._ready += b"\r\n" + self._delimiter + b"--\r\n"
+        return False
+
+    def _move(self, end: int) -> None:
+        self._ready += self._waiting[:end]
+        self._waiting = self._waiting[end:]
 
 
 def legible(header: bytes) -> bytes:
@@ -111,3 +134,7 @@ def _known(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except LookupError:
         return "utf-8"
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

@@ -60,6 +60,14 @@ def test_a_form_without_its_closing_boundary_is_read_to_its_end(api: Api) -> Non
     assert sent(api, form(b'filename="a.jpg"', end=b"")).byte_size == len(PICTURE)
 
 
+@pytest.mark.parametrize("announced", [None, 100_000])
+def test_a_form_that_breaks_off_is_not_closed(announced: int | None) -> None:
+    """The sender is gone and will send it again; half a form must not take its Idempotency-Key."""
+    data = form(b'filename="a.jpg"', end=b"")
+
+    assert LegibleHeaders(BytesIO(data), b"XX", announced).read() == data
+
+
 def test_the_media_type_is_compared_without_case(api: Api) -> None:
     upload = sent(api, form(b'filename="a.jpg"'), "Multipart/Form-Data; boundary=XX")
 
