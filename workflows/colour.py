@@ -9,25 +9,32 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from uploads.formats import Chromaticities, Colour
+from uploads.formats import Chromaticities, Cicp, Colour
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 D65 = (0.3127, 0.3290)
 SRGB = Chromaticities(D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+BT2020 = Chromaticities(D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 # By their number in ITU-T H.273, table 2.
 PRIMARIES = {
     1: SRGB,
     5: Chromaticities(D65, (0.640, 0.330), (0.290, 0.600), (0.150, 0.060)),
     6: Chromaticities(D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
     7: Chromaticities(D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
-    9: Chromaticities(D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
+    9: BT2020,
     11: Chromaticities((0.314, 0.351), (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
     12: Chromaticities(D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
 # Table 3.
 GAMMA_22, GAMMA_28, LINEAR, PQ, HLG = 4, 5, 8, 16, 18
+CAMERAS = {1, 6, 14, 15}
+"""Of BT.709, BT.601 and BT.2020: one curve."""
+
+STEPS: Doubles = np.linspace(0, 1, 256)
+"""The 256 values of a channel."""
+SRGB_CURVE: Doubles = np.where(STEPS <= 0.04045, STEPS / 12.92, ((STEPS + 0.055) / 1.055) ** 2.4)
 
 WHITE_NITS = 203.0
 """Of a page's white in HDR (ITU-R BT.2408)."""
@@ -50,19 +57,17 @@ def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
         primaries, transfer = PRIMARIES.get(colour.cicp.primaries, SRGB), colour.cicp.transfer
         if transfer in {PQ, HLG}:
             light = _light(plain, _hdr_curve(transfer))
+            if primaries != BT2020:  # in which the OOTF and the tone mapping are defined
+                light = light @ _between(primaries, BT2020).T
             if transfer == HLG:  # the OOTF, for a screen of 1000 nits
                 light *= (light @ BT2020_LUMINANCE)[:, :, None] ** 0.2 * (PEAK_NITS / WHITE_NITS)
-            return _shown(_tone_mapped(light, colour.peak_nits or PEAK_NITS), primaries)
-        if primaries != SRGB or transfer in {GAMMA_22, GAMMA_28, LINEAR}:
-            return _shown(_light(plain, _sdr_curve(transfer)), primaries)
+            return _shown(_tone_mapped(light, colour.peak_nits or PEAK_NITS), BT2020)
+        curve = _sdr_curve(colour.cicp)
+        if primaries != SRGB or curve is not SRGB_CURVE:
+            return _shown(_light(plain, curve), primaries)
     elif colour.gamma and not (abs(colour.gamma - 2.2) < 0.1 and _is_near(colour.chromaticities or SRGB, SRGB)):
-        return _shown(_light(plain, _steps() ** colour.gamma), colour.chromaticities or SRGB)
+        return _shown(_light(plain, STEPS**colour.gamma), colour.chromaticities or SRGB)
     return plain
-
-
-def _steps() -> Doubles:
-    """The 256 values of a channel, from 0 to 1."""
-    return np.linspace(0, 1, 256)
 
 
 def _light(image: Image.Image, curve: Doubles) -> Floats:
@@ -71,24 +76,22 @@ def _light(image: Image.Image, curve: Doubles) -> Floats:
     return light
 
 
-def _sdr_curve(transfer: int) -> Doubles:
-    """Light for each value, by H.273; all curves like sRGB's are sRGB's, as in browsers."""
-    values = _steps()
+def _sdr_curve(cicp: Cicp) -> Doubles:
+    """Light for each value. Cameras' curves are shown as displays show video (BT.1886) or, outside PNG, as sRGB."""
     powers = {GAMMA_22: 2.2, GAMMA_28: 2.8, LINEAR: 1.0}
-    if transfer in powers:
-        return values ** powers[transfer]
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    if cicp.display_referred:
+        powers |= dict.fromkeys(CAMERAS, 2.4)
+    return STEPS ** powers[cicp.transfer] if cicp.transfer in powers else SRGB_CURVE
 
 
 def _hdr_curve(transfer: int) -> Doubles:
     """Light for each value (ITU-R BT.2100), where 1 is the page's white; HLG's without its last step, the OOTF."""
-    values = _steps()
     if transfer == PQ:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
-        power = values ** (1 / m2)
+        power = STEPS ** (1 / m2)
         return 10_000 / WHITE_NITS * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
-    return np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
+    return np.where(STEPS <= 0.5, STEPS**2 / 3, (np.exp((STEPS - c) / a) + b) / 12)
 
 
 def _tone_mapped(light: Floats, peak_nits: float) -> Floats:
@@ -108,12 +111,16 @@ def _tone_mapped(light: Floats, peak_nits: float) -> Floats:
 
 def _shown(light: Floats, primaries: Chromaticities) -> Image.Image:
     """Linear light of these primaries as sRGB; what sRGB cannot show is clipped."""
-    matrix = (np.linalg.inv(_to_xyz(SRGB)) @ _adaptation(primaries.white) @ _to_xyz(primaries)).astype(np.float32)
-    linear = np.clip(light @ matrix.T, 0, 1)
+    linear = np.clip(light @ _between(primaries, SRGB).T, 0, 1)
     values = np.linspace(0, 1, 1 << 16)
     curve = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
     table = np.round(curve * 255).astype(np.uint8)
     return Image.fromarray(table[np.round(linear * 65535).astype(np.uint16)])
+
+
+def _between(one: Chromaticities, other: Chromaticities) -> Floats:
+    """The matrix from linear RGB of one space to that of another, whose white is D65."""
+    return (np.linalg.inv(_to_xyz(other)) @ _adaptation(one.white) @ _to_xyz(one)).astype(np.float32)
 
 
 def _to_xyz(space: Chromaticities) -> Doubles:

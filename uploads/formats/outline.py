@@ -47,6 +47,8 @@ class Cicp(NamedTuple):
 
     primaries: int
     transfer: int
+    display_referred: bool = False
+    """Whether browsers show the transfer of BT.709 as a display would, as they do in PNG, and not as sRGB's."""
 
 
 class Chromaticities(NamedTuple):

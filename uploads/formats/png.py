@@ -108,7 +108,7 @@ def _colour(chunks: dict[bytes, bytes]) -> Colour:
     cicp = chunks.get(b"cICP", b"")
     if len(cicp) == 4 and cicp[2] == 0:
         peak = int.from_bytes(chunks.get(b"cLLI", b"")[:4]) / 10_000
-        return Colour(cicp=Cicp(cicp[0], cicp[1]), peak_nits=peak or None)
+        return Colour(cicp=Cicp(cicp[0], cicp[1], display_referred=True), peak_nits=peak or None)
     profile = _inflated(chunks.get(b"iCCP", b""))
     if profile:
         return Colour(icc=profile)
