@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache, partial
 from io import BytesIO
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image, ImageCms
 
 from uploads.formats import Chromaticities, Cicp, Colour
 
+Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -40,6 +43,8 @@ WHITE_NITS = 203.0
 """Of a page's white in HDR (ITU-R BT.2408)."""
 PEAK_NITS = 1000.0
 """Of a picture that does not say what its brightest light is."""
+STRIP_PIXELS = 1 << 18
+"""Of what is converted at once, in floats."""
 BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)
 BRADFORD: Doubles = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -53,26 +58,47 @@ def in_srgb(image: Image.Image, colour: Colour) -> Image.Image:
         except (ImageCms.PyCMSError, OSError, ValueError):
             return image.convert("RGB")  # a broken profile, or one for another kind of picture, is as good as none
     plain = image.convert("RGB")
-    if colour.cicp:
-        primaries, transfer = PRIMARIES.get(colour.cicp.primaries, SRGB), colour.cicp.transfer
-        if transfer in {PQ, HLG}:
-            light = _light(plain, _hdr_curve(transfer))
-            if primaries != BT2020:  # in which the OOTF and the tone mapping are defined
-                light = light @ _between(primaries, BT2020).T
-            if transfer == HLG:  # the OOTF, for a screen of 1000 nits
-                light *= (light @ BT2020_LUMINANCE)[:, :, None] ** 0.2 * (PEAK_NITS / WHITE_NITS)
-            return _shown(_tone_mapped(light, colour.peak_nits or PEAK_NITS), BT2020)
-        curve = _sdr_curve(colour.cicp)
-        if primaries != SRGB or curve is not SRGB_CURVE:
-            return _shown(_light(plain, curve), primaries)
-    elif colour.gamma and not (abs(colour.gamma - 2.2) < 0.1 and _is_near(colour.chromaticities or SRGB, SRGB)):
-        return _shown(_light(plain, STEPS**colour.gamma), colour.chromaticities or SRGB)
+    shown = _conversion(colour)
+    if shown:
+        rows = max(1, STRIP_PIXELS // plain.width)
+        for top in range(0, plain.height, rows):
+            strip = plain.crop((0, top, plain.width, min(top + rows, plain.height)))
+            plain.paste(Image.fromarray(shown(np.asarray(strip))), (0, top))
     return plain
 
 
-def _light(image: Image.Image, curve: Doubles) -> Floats:
+def _conversion(colour: Colour) -> Callable[[Bytes], Bytes] | None:
+    """What turns values of this colour into those of sRGB; None where they are the same."""
+    if colour.cicp:
+        primaries, transfer = PRIMARIES.get(colour.cicp.primaries, SRGB), colour.cicp.transfer
+        if transfer in {PQ, HLG}:
+            return partial(_hdr_shown, primaries, transfer, colour.peak_nits or PEAK_NITS)
+        curve = _sdr_curve(colour.cicp)
+        if primaries != SRGB or curve is not SRGB_CURVE:
+            return partial(_sdr_shown, primaries, curve)
+    elif colour.gamma:
+        primaries = _sensible(colour.chromaticities) or SRGB
+        if abs(colour.gamma - 2.2) >= 0.1 or not _is_near(primaries, SRGB):
+            return partial(_sdr_shown, primaries, STEPS**colour.gamma)
+    return None
+
+
+def _sdr_shown(primaries: Chromaticities, curve: Doubles, values: Bytes) -> Bytes:
+    return _shown(_light(values, curve), primaries)
+
+
+def _hdr_shown(primaries: Chromaticities, transfer: int, peak_nits: float, values: Bytes) -> Bytes:
+    light = _light(values, _hdr_curve(transfer))
+    if primaries != BT2020:  # in which the OOTF and the tone mapping are defined
+        light = np.maximum(light @ _between(primaries, BT2020).T, 0)
+    if transfer == HLG:  # the OOTF, for a screen of 1000 nits
+        light *= (light @ BT2020_LUMINANCE)[:, :, None] ** 0.2 * (PEAK_NITS / WHITE_NITS)
+    return _shown(_tone_mapped(light, peak_nits), BT2020)
+
+
+def _light(values: Bytes, curve: Doubles) -> Floats:
     """Linear light for each pixel and channel; `curve` has that of each of the 256 values."""
-    light: Floats = curve.astype(np.float32)[np.asarray(image)]
+    light: Floats = curve.astype(np.float32)[values]
     return light
 
 
@@ -109,13 +135,19 @@ def _tone_mapped(light: Floats, peak_nits: float) -> Floats:
     return light * factor
 
 
-def _shown(light: Floats, primaries: Chromaticities) -> Image.Image:
+def _shown(light: Floats, primaries: Chromaticities) -> Bytes:
     """Linear light of these primaries as sRGB; what sRGB cannot show is clipped."""
     linear = np.clip(light @ _between(primaries, SRGB).T, 0, 1)
-    values = np.linspace(0, 1, 1 << 16)
-    curve = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-    table = np.round(curve * 255).astype(np.uint8)
-    return Image.fromarray(table[np.round(linear * 65535).astype(np.uint16)])
+    shown: Bytes = _srgb_values()[np.round(linear * 65535).astype(np.uint16)]
+    return shown
+
+
+@cache
+def _srgb_values() -> Bytes:
+    """The value in sRGB for each of 65536 steps of light."""
+    light = np.linspace(0, 1, 1 << 16)
+    curve = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.round(curve * 255).astype(np.uint8)
 
 
 def _between(one: Chromaticities, other: Chromaticities) -> Floats:
@@ -137,6 +169,14 @@ def _adaptation(white: tuple[float, float]) -> Doubles:
     """Bradford's, from this white to that of sRGB."""
     scale = np.diag((BRADFORD @ _xyz(*D65)) / (BRADFORD @ _xyz(*white)))
     return np.linalg.inv(BRADFORD) @ scale @ BRADFORD
+
+
+def _sensible(space: Chromaticities | None) -> Chromaticities | None:
+    """None for what spans no space, or has a white that nothing can be adapted from."""
+    if space is None or min(y for _, y in space) <= 0:
+        return None
+    spanned = abs(np.linalg.det(np.array([_xyz(*corner) for corner in space[1:]])))
+    return space if spanned > 1e-3 and (BRADFORD @ _xyz(*space.white)).min() > 0 else None
 
 
 def _is_near(one: Chromaticities, other: Chromaticities) -> bool:

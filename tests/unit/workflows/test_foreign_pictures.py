@@ -40,6 +40,16 @@ SOUND_PNGS = {
     "iCCP that is not packed": png_with(chunk(b"iCCP", b"profile\0\0no zlib")),
     "empty iCCP": png_with(chunk(b"iCCP", b"")),
     "empty gAMA and cHRM": png_with(chunk(b"gAMA", b""), chunk(b"cHRM", b"")),
+    "cHRM of zeros": png_with(chunk(b"gAMA", struct.pack(">I", 45_455)), chunk(b"cHRM", bytes(32))),
+    "cHRM of one point": png_with(
+        chunk(b"gAMA", struct.pack(">I", 45_455)), chunk(b"cHRM", struct.pack(">8I", *[33_333] * 8))
+    ),
+    "cHRM out of reach": png_with(chunk(b"gAMA", struct.pack(">I", 45_455)), chunk(b"cHRM", b"\xff" * 32)),
+    "cHRM with a white of no blue": png_with(
+        chunk(b"gAMA", struct.pack(">I", 45_455)),
+        chunk(b"cHRM", struct.pack(">8I", 5_000, 95_000, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)),
+    ),
+    "gAMA of next to nothing": png_with(chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 1))),
     "gAMA of zero": png_with(chunk(b"gAMA", bytes(4))),
     "broken eXIf": png_with(chunk(b"eXIf", b"II*\0\xff\xff")),
     "no IEND": pictures.encoded(pictures.quarters(), "PNG")[:-12],
@@ -138,6 +148,7 @@ def test_a_gif_whose_first_picture_is_smaller_than_its_canvas_lies_on_paper() ->
 # What Chromium shows of a grey of 128, by the chunks of its PNG (drawn on a canvas in sRGB).
 GREY = Image.new("RGB", (8, 8), (128, 128, 128))
 SHOWN = {
+    "BT.709": (chunk(b"cICP", bytes([1, 1, 0, 1])), (121, 121, 121), 1),
     "PQ": (chunk(b"cICP", bytes([9, 16, 0, 1])), (132, 132, 132), 4),
     "HLG": (chunk(b"cICP", bytes([9, 18, 0, 1])), (99, 99, 99), 4),
     "linear": (chunk(b"cICP", bytes([1, 8, 0, 1])), (188, 188, 188), 1),
