@@ -359,9 +359,10 @@ PUBLISH_SECONDS = _number("PUBLISH_SECONDS", 2, least=0.1)
 JOB_DEADLINE = timedelta(seconds=_number("JOB_DEADLINE_SECONDS", 86400, least=1))
 
 # Of each child of a worker: a picture that wants more fails by itself, and takes nobody with it.
-WORKER_MEMORY_BYTES = _whole("WORKER_MEMORY_BYTES", 2 * 1024**3)
-# What a decode may take of it; the rest is for the process itself and the file.
-DECODE_MEMORY_BYTES = WORKER_MEMORY_BYTES * 3 // 4
+# 512 MiB are for the process (180 when it is idle), three copies of the file, and pictures scaled down; the rest is
+# what a decode may take.
+WORKER_MEMORY_BYTES = _whole("WORKER_MEMORY_BYTES", 2 * 1024**3, least=640 * 1024**2)
+DECODE_MEMORY_BYTES = WORKER_MEMORY_BYTES - 512 * 1024**2
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 CELERY_TASK_IGNORE_RESULT = True

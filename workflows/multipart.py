@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from django.utils.http import parse_header_parameters
 from rest_framework.parsers import MultiPartParser
+
+from uploads.errors import CodedError
 
 HEADER_MAX_BYTES = 16 * 1024
 PIECE = 64 * 1024
@@ -27,10 +29,11 @@ class FormParser(MultiPartParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         boundary = parse_header_parameters(media_type or "")[1].get("boundary", "")
-        if boundary:
-            announced = _whole_number(parser_context["request"].META.get("CONTENT_LENGTH"))
-            stream = LegibleHeaders(stream, boundary.encode("latin-1", "ignore"), announced)
-        return super().parse(stream, media_type, parser_context)
+        if not boundary:
+            raise CodedError("INVALID_PARAMETER", "The Content-Type of this form names no boundary.")
+        announced = _whole_number(parser_context["request"].META.get("CONTENT_LENGTH"))
+        legible_form = LegibleHeaders(stream, boundary.encode("latin-1", "ignore"), announced)
+        return super().parse(cast("IO[bytes]", legible_form), media_type, parser_context)
 
 
 class LegibleHeaders:

@@ -143,7 +143,7 @@ class CancelView(APIView):
 
 
 def webp_max_pixels() -> int:
-    """Pixels: by default the one kind of picture whose decoder needs more memory than `UPLOAD_MAX_PIXELS` allow for."""
+    """For the page, which knows a WebP by its first bytes: the kind that costs most. The rest the server finds out."""
     return min(settings.UPLOAD_MAX_PIXELS, settings.DECODE_MEMORY_BYTES // formats.webp.MEMORY_PER_PIXEL)
 
 

@@ -74,6 +74,13 @@ def test_the_media_type_is_compared_without_case(api: Api) -> None:
     assert upload.byte_size == len(PICTURE)
 
 
+def test_a_form_without_a_boundary_is_told_so(api: Api) -> None:
+    response = api.client.post("/api/uploads", data=b"--XX--", content_type="multipart/form-data")
+
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "The Content-Type of this form names no boundary."
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 17, 1000, -1])
 def test_only_headers_are_changed_however_the_form_comes_in(size: int) -> None:
     """Bytes of the picture that look like a header's stay what they are."""

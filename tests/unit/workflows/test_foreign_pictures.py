@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests.support import pictures
+from tests.support.floods import box
 from tests.support.pictures import chunk
 from uploads.errors import Rejected
 from workflows import images
@@ -121,6 +123,91 @@ def test_an_avif_file_that_names_no_coding_is_taken() -> None:
     plain = data[:8] + b"mif1" + bytes(4) + b"mif1miaf".ljust(size - 16, b"\0") + data[size:]
 
     assert pictures.corners(read(plain).image) == UPRIGHT
+
+
+def nested(data: bytes, path: str, change: Callable[[bytes], bytes]) -> bytes:
+    """The boxes with the content of one of them changed, and the places of the pixels moved with them."""
+    name, _, rest = path.partition("/")
+    at, out = 0, b""
+    while at < len(data):
+        size, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        body = data[at + 8 : at + size]
+        if kind == name.encode():
+            head = body[:4] if kind == b"meta" else b""
+            body = head + nested(body[len(head) :], rest, change) if rest else change(body)
+        out += box(kind, body)
+        at += size
+    return out
+
+
+def moved(data: bytes, by: int) -> bytes:
+    """AVIF as Pillow writes it, with `by` more bytes before its pixels."""
+
+    def items(body: bytes) -> bytes:
+        assert body[:6] == bytes([0, 0, 0, 0, 0x44, 0])
+        count, at, out = int.from_bytes(body[6:8]), 8, body[:8]
+        for _ in range(count):
+            item, source, extents, place, length = struct.unpack_from(">HHHII", body, at)
+            assert extents == 1
+            out += struct.pack(">HHHII", item, source, extents, place + by, length)
+            at += 14
+        return out
+
+    return nested(data, "meta/iloc", items)
+
+
+def test_a_clean_aperture_crops_an_avif() -> None:
+    """`clap` with the upper left of the quarters (ISO 14496-12, 12.1.4)."""
+    clap = box(b"clap", struct.pack(">8i", 48, 1, 32, 1, -24, 1, -16, 1))
+    data = pictures.encoded(pictures.quarters(), "AVIF")
+    boxes = 0
+
+    def added(body: bytes) -> bytes:
+        nonlocal boxes
+        at = 0
+        while at < len(body):
+            at, boxes = at + int.from_bytes(body[at : at + 4]), boxes + 1
+        return body + clap
+
+    def linked(body: bytes) -> bytes:
+        assert struct.unpack_from(">IIH", body) == (0, 1, 1)
+        return body[:10] + bytes([body[10] + 1]) + body[11:] + bytes([0x80 | boxes + 1])
+
+    data = nested(nested(data, "meta/iprp/ipco", added), "meta/iprp/ipma", linked)
+    image = read(moved(data, len(clap) + 1)).image
+
+    assert image.size == (48, 32)
+    assert pictures.corners(image) == ["red"] * 4
+
+
+def test_an_avif_with_its_associations_in_two_boxes_is_taken() -> None:
+    """As encoders wrote them once, for a picture and its alpha."""
+    data = pictures.encoded(pictures.half_transparent(), "AVIF")
+
+    def parted(body: bytes) -> bytes:
+        at = body.index(b"ipma") - 4
+        found = list(each_association(body[at + 8 :]))
+        assert len(found) == 2
+        flags = body[at + 8 : at + 12]
+        return body[:at] + b"".join(box(b"ipma", flags, struct.pack(">IH", 1, item), entry) for item, entry in found)
+
+    old = nested(data, "meta/iprp", parted)
+    old = moved(old, len(old) - len(data))
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(BytesIO(old))
+    image = read(old).image
+
+    assert image.getpixel((60, 24)) == (255, 255, 255)
+    assert pictures.corners(image.crop((0, 0, 32, 48))) == ["red"] * 4
+
+
+def each_association(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Item, and count and numbers of its properties, of an `ipma` box of version 0."""
+    at = 8
+    while at < len(body):
+        end = at + 3 + body[at + 2]
+        yield int.from_bytes(body[at : at + 2]), body[at + 2 : end]
+        at = end
 
 
 def test_broken_exif_does_not_refuse_an_avif() -> None:
