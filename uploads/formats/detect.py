@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple, cast
 from PIL.ImageFile import ImageFile
 
 from uploads.errors import Rejected
+from uploads.formats import others
 from uploads.formats.gif import GIF
 from uploads.formats.heif import AVIF, HEIC
 from uploads.formats.jpeg import JPEG
@@ -41,7 +42,7 @@ def detect(file: BinaryIO) -> Format:
     for candidate in FORMATS:
         if candidate.matches(start):
             return candidate
-    raise Rejected("UNSUPPORTED_TYPE")
+    raise Rejected("UNSUPPORTED_TYPE", others.refusal(start))
 
 
 def inspect(file: BinaryIO, *, max_pixels: int, max_memory: int = MAX_MEMORY) -> Header:

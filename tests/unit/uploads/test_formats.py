@@ -69,6 +69,37 @@ def test_what_is_no_allowed_picture_is_an_unsupported_type(data: bytes) -> None:
     assert refusal(data) == "UNSUPPORTED_TYPE"
 
 
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [
+        (pictures.encoded(pictures.quarters(), "TIFF"), "a TIFF or a camera’s raw picture"),
+        (pictures.encoded(pictures.quarters(), "BMP"), "a BMP picture"),
+        (pictures.encoded(pictures.quarters(), "JPEG2000"), "a JPEG 2000 picture"),
+        (pictures.encoded(pictures.quarters(), "PDF"), "a PDF document"),
+        (b"\xff\x0a\xfa\x7f", "a JPEG XL picture"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a TIFF or a camera’s raw picture"),
+        (b"FUJIFILMCCD-RAW 0201", "a TIFF or a camera’s raw picture"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">', "an SVG drawing"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "a film"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a film"),
+    ],
+)
+def test_a_refusal_names_what_the_file_is(start: bytes, named: str) -> None:
+    with pytest.raises(Rejected, match="UNSUPPORTED_TYPE") as refused:
+        inspect(BytesIO(start), max_pixels=MILLION)
+
+    assert f"This is {named}" in refused.value.message
+
+
+def test_a_refusal_of_what_is_not_known_says_what_is_taken() -> None:
+    with pytest.raises(Rejected) as refused:
+        inspect(BytesIO(b"Dear diary"), max_pixels=MILLION)
+
+    assert refused.value.message == "Please send a JPEG, PNG, WebP, GIF, AVIF or HEIC picture."
+
+
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_a_header_that_breaks_off_is_unreadable(kind: str) -> None:
     assert refusal(pictures.encoded(pictures.quarters(), kind)[:24]) == "UNREADABLE_IMAGE"
