@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import BinaryIO, NamedTuple, cast
 
 from PIL.ImageFile import ImageFile
@@ -71,6 +72,8 @@ def open_picture(
         opened = kind.open(file if outline.pieces is None else cast("BinaryIO", Spliced(file, outline.pieces)))
     with opened:
         with refuse_damage():
+            # Again: the decoder may have found another picture, as in a sequence.
+            refuse_costly(kind, replace(outline, width=opened.width, height=opened.height), max_pixels, max_memory)
             header = _header(kind, outline, opened)
         yield opened, Inspected(kind, outline, header)
 

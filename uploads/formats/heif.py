@@ -10,6 +10,7 @@ from typing import BinaryIO
 from PIL.AvifImagePlugin import AvifImageFile
 from pillow_heif import HeifImageFile
 
+from uploads.errors import Rejected
 from uploads.formats.outline import Cicp, Colour, Format, Outline
 
 TOP_BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid"}
@@ -59,8 +60,9 @@ def outline_avif(file: BinaryIO) -> Outline:
 
 def _checked_meta(file: BinaryIO) -> tuple[int, bytes]:
     """Where the content of the `meta` box is, and the content. Refuses what is cut off, and too much metadata."""
-    size, found = file.seek(0, 2), None
+    size, found, film = file.seek(0, 2), None, False
     for kind, at, end in _top_boxes(file, size):
+        film |= kind == b"moov"
         if end > size and kind in TOP_BOXES:
             # What is missing, HEIC's decoder fills up: a tile, or half of a phone's photo.
             raise ValueError("the file is cut off")
@@ -70,8 +72,10 @@ def _checked_meta(file: BinaryIO) -> tuple[int, bytes]:
             file.seek(at)
             found = at, file.read(end - at)
             _check_told(found[1], size)
+    if found is None and film:
+        raise Rejected("UNSUPPORTED_TYPE", "This file holds a sequence of pictures, and no still picture.")
     if found is None:
-        raise ValueError("no still picture in the file")
+        raise ValueError("no picture in the file")
     return found
 
 

@@ -1,3 +1,4 @@
+import struct
 import tracemalloc
 from io import BytesIO
 
@@ -91,6 +92,22 @@ def test_a_refusal_names_what_the_file_is(start: bytes, named: str) -> None:
         inspect(BytesIO(start), max_pixels=MILLION)
 
     assert f"This is {named}" in refused.value.message
+
+
+def test_a_sequence_larger_than_its_still_picture_is_judged_by_what_is_decoded() -> None:
+    size = struct.pack(">II", 32, 20)
+    data = pictures.animated("AVIF").replace(b"ispe" + bytes(4) + size, b"ispe" + bytes(4) + struct.pack(">II", 1, 1))
+
+    with pytest.raises(Rejected, match="IMAGE_TOO_LARGE"):
+        inspect(BytesIO(data), max_pixels=100)
+
+
+def test_a_sequence_without_a_still_picture_is_not_called_damaged() -> None:
+    file = floods.box(b"ftyp", b"hevc", bytes(4), b"msf1hevc") + floods.box(b"moov", bytes(100))
+    with pytest.raises(Rejected, match="UNSUPPORTED_TYPE") as refused:
+        inspect(BytesIO(file), max_pixels=MILLION)
+
+    assert refused.value.message == "This file holds a sequence of pictures, and no still picture."
 
 
 def test_a_refusal_of_what_is_not_known_says_what_is_taken() -> None:
