@@ -299,8 +299,8 @@ UPLOADS_PER_MINUTE = _whole("UPLOADS_PER_MINUTE", 60)
 UPLOADS_PER_MINUTE_PER_ADDRESS = _whole("UPLOADS_PER_MINUTE_PER_ADDRESS", 300)
 POLLS_PER_MINUTE_PER_ADDRESS = _whole("POLLS_PER_MINUTE_PER_ADDRESS", 30_000)
 
-UPLOAD_MAX_BYTES = _whole("UPLOAD_MAX_BYTES", 20 * 1024 * 1024, least=1)
-UPLOAD_MAX_PIXELS = _whole("UPLOAD_MAX_PIXELS", 50_000_000, least=1)
+UPLOAD_MAX_BYTES = _whole("UPLOAD_MAX_BYTES", 64 * 1024 * 1024, least=1)
+UPLOAD_MAX_PIXELS = _whole("UPLOAD_MAX_PIXELS", 220_000_000, least=1)
 QUEUE_MAX_PENDING = _whole("QUEUE_MAX_PENDING", 10_000)
 DISK_RESERVE_BYTES = _whole("DISK_RESERVE_BYTES", 256 * 1024 * 1024)
 RETENTION_DAYS = _whole("RETENTION_DAYS", 30, least=1)
@@ -359,7 +359,10 @@ PUBLISH_SECONDS = _number("PUBLISH_SECONDS", 2, least=0.1)
 JOB_DEADLINE = timedelta(seconds=_number("JOB_DEADLINE_SECONDS", 86400, least=1))
 
 # Of each child of a worker: a picture that wants more fails by itself, and takes nobody with it.
-WORKER_MEMORY_BYTES = _whole("WORKER_MEMORY_BYTES", 2 * 1024**3)
+# 512 MiB are for the process (180 when it is idle), three copies of the file, and pictures scaled down; the rest is
+# what a decode may take.
+WORKER_MEMORY_BYTES = _whole("WORKER_MEMORY_BYTES", 2 * 1024**3, least=640 * 1024**2)
+DECODE_MEMORY_BYTES = WORKER_MEMORY_BYTES - 512 * 1024**2
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="filesystem://localhost")
 CELERY_TASK_IGNORE_RESULT = True

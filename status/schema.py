@@ -700,7 +700,7 @@ def send_picture(prompt_versions: Iterable[str]) -> Json:
         },
         errors=(
             *("MISSING_IMAGE", "INVALID_PARAMETER", "UNAUTHORIZED", "FILE_TOO_LARGE", "UNSUPPORTED_TYPE"),
-            *("IMAGE_TOO_LARGE", "UNREADABLE_IMAGE", "IDEMPOTENCY_MISMATCH"),
+            *("IMAGE_TOO_LARGE", "MEMORY_EXCEEDED", "UNREADABLE_IMAGE", "IDEMPOTENCY_MISMATCH"),
             *("QUEUE_FULL", "BUDGET_EXHAUSTED", "STORAGE_FULL", "STORAGE_UNAVAILABLE"),
         ),
         parameters=[IDEMPOTENCY_KEY],

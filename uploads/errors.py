@@ -39,6 +39,7 @@ REASONS = {
     "FILE_TOO_LARGE": Reason(_("This file is too large."), False, 413),
     "UNSUPPORTED_TYPE": Reason(_("Please send a JPEG, PNG, WebP, GIF, AVIF or HEIC picture."), False, 415),
     "IMAGE_TOO_LARGE": Reason(_("This picture has too many pixels."), False, 422),
+    "MEMORY_EXCEEDED": Reason(_("This picture takes more memory to open than one picture may take here."), False, 422),
     "UNREADABLE_IMAGE": Reason(_("This picture is damaged or incomplete and cannot be read."), False, 422),
     "IDEMPOTENCY_MISMATCH": Reason(_("This Idempotency-Key was used before for another picture."), False, 422),
     "RATE_LIMITED": Reason(_("Too many requests. Please wait a moment."), True, 429),

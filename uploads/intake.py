@@ -55,7 +55,7 @@ def receive(
 ) -> Received:
     """Accept a picture. Without a session one is opened.
 
-    Raises `Rejected`: FILE_TOO_LARGE, UNSUPPORTED_TYPE, IMAGE_TOO_LARGE, UNREADABLE_IMAGE,
+    Raises `Rejected`: FILE_TOO_LARGE, UNSUPPORTED_TYPE, IMAGE_TOO_LARGE, MEMORY_EXCEEDED, UNREADABLE_IMAGE,
     IDEMPOTENCY_MISMATCH, QUEUE_FULL or STORAGE_FULL; or `NotAllowed`: BUDGET_EXHAUSTED, STORAGE_UNAVAILABLE.
     Then nothing is left behind; but when the database is lost in the end, nobody knows, and the file stays.
     """
@@ -63,7 +63,9 @@ def receive(
         raise Rejected("UNSUPPORTED_TYPE", "This file is empty.")
     if file.size > settings.UPLOAD_MAX_BYTES:
         raise Rejected("FILE_TOO_LARGE", too_large())
-    header = formats.inspect(cast("BinaryIO", file), max_pixels=settings.UPLOAD_MAX_PIXELS)
+    header = formats.inspect(
+        cast("BinaryIO", file), max_pixels=settings.UPLOAD_MAX_PIXELS, max_memory=settings.DECODE_MEMORY_BYTES
+    )
     upload = Upload(
         id=uuid7(),
         original_name=_clean_name(file.name),

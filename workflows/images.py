@@ -1,11 +1,14 @@
 """Pictures in and out: decoding what people send, encoding what they get."""
 
+from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageFont
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from uploads import formats
+from workflows.colour import in_srgb
 
 THUMBNAIL_SIDE = 400
 PREVIEW_SIDE = 1280
@@ -13,6 +16,7 @@ WEBP_MAX_SIDE = 16383
 PAPER = (255, 255, 255)
 STRIP_PIXELS = 1 << 20
 PLAIN_MODES = {"L", "RGB", "CMYK"}
+GREY_MODES = {"L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,24 +37,45 @@ class Encoded(NamedTuple):
     height: int
 
 
-def decode(file: BinaryIO, *, max_pixels: int, max_side: int) -> Image.Image:
-    """The primary image: upright, sRGB, mode RGB, no side over `max_side`, without any metadata.
+class Decoded(NamedTuple):
+    image: Image.Image
+    """Upright, sRGB, mode RGB, without any metadata."""
+    damaged: bool
+    """Whether a part of the picture is missing from the file, and was filled with grey."""
 
-    Raises `Rejected` as `uploads.formats.inspect` does, and UNREADABLE_IMAGE for what is damaged further in.
+
+def decode(file: BinaryIO, *, max_pixels: int, max_side: int, max_memory: int = formats.MAX_MEMORY) -> Image.Image:
+    """Return the first or primary picture as `read` does, whether or not a part of it is damaged."""
+    return read(file, max_pixels=max_pixels, max_side=max_side, max_memory=max_memory).image
+
+
+def read(file: BinaryIO, *, max_pixels: int, max_side: int, max_memory: int = formats.MAX_MEMORY) -> Decoded:
+    """Decode the first or primary picture, scaled down so that no side is over `max_side`.
+
+    Raises `Rejected` as `uploads.formats.inspect` does, UNREADABLE_IMAGE for what is damaged further in, and
+    MEMORY_EXCEEDED when the process may not have the memory that the decode takes.
     """
     # Read first: trouble with the storage must not look like trouble with the picture.
     source = BytesIO(file.read())
-    formats.inspect(source, max_pixels=max_pixels)
-    kind = formats.kind_of(source)
-    with formats.refusing_damage(), kind.open(source) as image:
-        size = _fitted(image.size, max_side)
-        if kind is formats.JPEG:
-            image.draft(None, size)
-        image.load()
-        profile = image.info.get("icc_profile")
-        turn = UPRIGHT.get(formats.orientation(image))
-        result = _in_srgb(_reduced(image, size), profile)
-    return _bare(result.transpose(turn) if turn is not None else result)
+    with formats.open_picture(source, max_pixels=max_pixels, max_memory=max_memory) as (image, found):
+        outline = found.outline
+        with formats.refuse_damage():
+            damaged = found.format is formats.JPEG and formats.is_damaged(source, outline)
+            if damaged and not outline.complete:
+                raise ValueError("the file breaks off")
+            box = outline.crop or (0, 0, *image.size)
+            size = _fitted(_placed_size(outline) or (box[2] - box[0], box[3] - box[1]), max_side)
+            if found.format is formats.JPEG:
+                image.draft(None, size)
+                box = (0, 0, *image.size)
+            image.load()
+            colour = replace(outline.colour, icc=outline.colour.icc or image.info.get("icc_profile"))
+            if outline.placed:
+                result = _on_canvas(image, outline, size, colour)
+            else:
+                result = in_srgb(_reduced(image, size, box), colour)
+            turn = UPRIGHT.get(formats.orientation_of(outline, image))
+    return Decoded(_bare(result.transpose(turn) if turn is not None else result), damaged)
 
 
 def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -58,46 +83,60 @@ def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scaled down to `size`, as L, RGB or CMYK."""
+def _placed_size(outline: formats.Outline) -> tuple[int, int] | None:
+    return (outline.width, outline.height) if outline.placed else None
+
+
+def _on_canvas(
+    image: Image.Image, outline: formats.Outline, size: tuple[int, int], colour: formats.Colour
+) -> Image.Image:
+    """The picture in its place on white paper of `size`."""
+    assert outline.placed  # noqa: S101 - or there were no canvas
+    scale = size[0] / outline.width, size[1] / outline.height
+    left, top = round(outline.placed[0] * scale[0]), round(outline.placed[1] * scale[1])
+    own = max(1, round(image.width * scale[0])), max(1, round(image.height * scale[1]))
+    canvas = Image.new("RGB", size, PAPER)
+    canvas.paste(in_srgb(_reduced(image, own, (0, 0, *image.size)), colour), (left, top))
+    return canvas
+
+
+def _reduced(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    """What is in `box`, scaled down to `size`, as L, RGB or CMYK."""
     if image.mode in PLAIN_MODES and not image.has_transparency_data:
-        return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2)
-    factor = max(1, min(image.width // size[0], image.height // size[1]))
+        return image.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=2)
+    width, height = box[2] - box[0], box[3] - box[1]
+    factor = max(1, min(width // size[0], height // size[1]))
     # The last column and row of what was reduced may stand for less than a whole pixel.
-    box = (0, 0, image.width / factor, image.height / factor)
-    return _flattened(image, factor).resize(size, Image.Resampling.LANCZOS, box)
+    exact = (0, 0, width / factor, height / factor)
+    return _flattened(image, factor, box).resize(size, Image.Resampling.LANCZOS, exact)
 
 
-def _flattened(image: Image.Image, factor: int) -> Image.Image:
+def _flattened(image: Image.Image, factor: int, box: tuple[int, int, int, int]) -> Image.Image:
     """Without alpha, palette or 16 bits; in strips, so that no second picture of the full size is ever held."""
-    rows = factor * max(1, STRIP_PIXELS // (image.width * factor))
-    joined = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        joined.paste(_flat(strip).reduce(factor), (0, top // factor))
+    left, top, right, bottom = box
+    rows = factor * max(1, STRIP_PIXELS // ((right - left) * factor))
+    mode = "L" if image.mode in GREY_MODES else "RGB"
+    joined = Image.new(mode, (-(-(right - left) // factor), -(-(bottom - top) // factor)))
+    for at in range(top, bottom, rows):
+        strip = image.crop((left, at, right, min(at + rows, bottom)))
+        joined.paste(_flat(strip).reduce(factor), (0, (at - top) // factor))
     return joined
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """As RGB, with paper below what is transparent."""
+    """As L or RGB, with paper below what is transparent."""
     if image.mode.startswith("I"):
-        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+        values = np.asarray(image)
+        grey = (values >> 8).clip(0, 255).astype(np.uint8)
+        clear = image.info.get("transparency")
+        return Image.fromarray(np.where(values == clear, 255, grey).astype(np.uint8) if clear is not None else grey)
+    mode = "L" if image.mode in GREY_MODES else "RGB"
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image.convert(mode)
     layer = image.convert("RGBA")
     paper = Image.new("RGB", layer.size, PAPER)
     paper.paste(layer, mask=layer.getchannel("A"))
-    return paper
-
-
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), image.mode, "RGB").apply(image)
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a broken profile, or one for another kind of picture, is as good as none
-    return image.convert("RGB")
+    return paper.convert(mode)
 
 
 def _bare(image: Image.Image) -> Image.Image:

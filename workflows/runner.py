@@ -130,6 +130,10 @@ def _work(job: Job, goes_on: Callable[[StepName], bool]) -> int | None:
         )
     except Rejected as error:
         job.upload.fail(error, fence=job.fence)
+    except MemoryError as error:
+        # It would be the same each time.
+        logger.warning("%s of %s takes more than WORKER_MEMORY_BYTES", job.step, job.upload.pk)
+        job.upload.fail(CodedError("MEMORY_EXCEEDED", detail=str(error)), fence=job.fence)
     except Deferred as error:
         job.upload.try_again(error, deferral(job, error.wait), fence=job.fence, counts=False)
     except Transient as error:

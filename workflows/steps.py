@@ -4,6 +4,7 @@ from io import BytesIO
 
 from django.conf import settings
 from django.utils.module_loading import import_string
+from django.utils.translation.trans_null import gettext_noop as _
 from PIL import Image
 
 from uploads.intake import is_checked
@@ -20,16 +21,23 @@ GENERATORS = {
 }
 
 
+DAMAGED = _("A part of this picture is damaged. It is developed all the same, and that part stays grey.")
+
+
 def validate(job: Job) -> Outcome:
     """Decode the picture in full, and keep what the later steps need of it; unless another job has done so."""
     if is_checked(job.upload):
         return Outcome({"work": str(job.upload.original.name)}, skipped=True)
-    picture = images.decode(
+    picture, damaged = images.read(
         BytesIO(job.read(str(job.upload.original.name))),
         max_pixels=settings.UPLOAD_MAX_PIXELS,
         max_side=settings.WORK_MAX_SIDE,
+        max_memory=settings.DECODE_MEMORY_BYTES,
     )
-    return Outcome({"work": job.save("work.png", images.encode_work(picture))})
+    work = job.save("work.png", images.encode_work(picture))
+    if damaged:
+        job.log("warn", DAMAGED)
+    return Outcome({"work": work})
 
 
 def generate(job: Job) -> Outcome:

@@ -1,11 +1,11 @@
 import json
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -22,10 +22,15 @@ from uploads.models import Session
 from workflows.forms import UploadForm, problem
 from workflows.generators import PROMPT_VERSIONS
 from workflows.looks import looks_document
+from workflows.multipart import FormParser
 from workflows.pipeline import hint
 
 FORM_OVERHEAD = 64 * 1024
 JSON_MAX_BYTES = 16 * 1024
+ACCEPT = (
+    "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,"
+    ".heic,.heif,.hif,.jfif,.mpo"  # which systems have no type for
+)
 
 
 class SessionsView(APIView):
@@ -51,8 +56,14 @@ class CurrentSessionView(APIView):
 class UploadsView(APIView):
     """Takes a picture in, and starts its job."""
 
-    parser_classes = (MultiPartParser,)
+    parser_classes = (FormParser,)
     throttle_classes = (throttling.Uploads,)
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # Media types are compared without case (RFC 9110, 8.3.1); the parsers do not know that.
+        kind, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
+        request.META["CONTENT_TYPE"] = kind.lower() + semicolon + parameters
+        return super().initialize_request(request, *args, **kwargs)
 
     @extend_schema(operation=schema.send_picture(PROMPT_VERSIONS))
     def post(self, request: Request) -> Response:
@@ -173,6 +184,11 @@ class CancelView(APIView):
         return Response(accepted_document(upload), status=202)
 
 
+def webp_max_pixels() -> int:
+    """For the page, which knows a WebP by its first bytes: the kind that costs most. The rest the server finds out."""
+    return min(settings.UPLOAD_MAX_PIXELS, settings.DECODE_MEMORY_BYTES // formats.webp.MEMORY_PER_PIXEL)
+
+
 @require_safe
 def upload_page(request: HttpRequest) -> HttpResponse:
     return render(
@@ -181,10 +197,10 @@ def upload_page(request: HttpRequest) -> HttpResponse:
         {
             "upload_max_bytes": settings.UPLOAD_MAX_BYTES,
             "upload_max_pixels": settings.UPLOAD_MAX_PIXELS,
-            "upload_max_webp_pixels": int(settings.UPLOAD_MAX_PIXELS * formats.WEBP.share),
+            "upload_max_webp_pixels": webp_max_pixels(),
             "default_look": settings.PROMPT_VERSION,
             "retention_days": settings.RETENTION_DAYS,
             "is_sent_on": settings.GENERATOR != "local",
-            "accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,image/heic,image/heif,.heic,.heif",
+            "accept": ACCEPT,
         },
     )

@@ -3,6 +3,8 @@
 const STORE = 'originals';
 const MOST = 24;
 const LONGEST_SIDE = 1280;
+/** Of more pixels no copy is made: decoded, they would take 4 bytes each of a phone’s memory. */
+const COPY_MAX_PIXELS = 64e6;
 
 /**
  * @param {File} file
@@ -15,7 +17,7 @@ export async function look(file, maxPixels) {
     const image = new Image();
     await sized(image, url);
     const { naturalWidth: width, naturalHeight: height } = image;
-    if (width * height > maxPixels) return { width, height, small: null };
+    if (width * height > Math.min(maxPixels, COPY_MAX_PIXELS)) return { width, height, small: null };
     await image.decode();
     return { width, height, small: await shrink(image, width, height) };
   } catch {

@@ -4,7 +4,7 @@
 const HEAD_BYTES = 512;
 
 /** Of AVIF and HEIC; any film of a phone begins with the same box, and other brands in it. */
-const BRANDS = new Set(['avif', 'avis', 'heic', 'heix', 'heim', 'heis', 'hevc', 'hevx', 'hevm', 'hevs']);
+const BRANDS = new Set(['mif1', 'mif2', 'msf1', 'avif', 'avis', 'heic', 'heix', 'heim', 'heis', 'hevc', 'hevx', 'hevm', 'hevs']);
 
 /**
  * @param {Uint8Array} head the file's first bytes

@@ -171,6 +171,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         GOOD,
     ),
     **{name: (make, BROKEN) for name, make in floods.FLOODS.items()},
+    **{name: (make, GOOD) for name, make in floods.HARMLESS.items()},
     "jpeg of 90 scans": (lambda: floods.jpeg_of_scans(90), GOOD),
     "gif with zeros between its blocks": (lambda: floods.gif(bytes(100_000)), GOOD),
     # Seldom, and right

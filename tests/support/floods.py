@@ -30,9 +30,9 @@ def jpeg(more: bytes) -> bytes:
     return data[:2] + more + data[2:]
 
 
-def jpeg_of_scans(scans: int) -> bytes:
+def jpeg_of_scans(scans: int, data: bytes | None = None) -> bytes:
     """Progressive, its last scans with nothing more to say."""
-    data = encoded(quarters(), "JPEG", progressive=True)
+    data = data or encoded(quarters(), "JPEG", progressive=True)
     at = data.rindex(b"\xff\xd9")
     return data[:at] + segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) * (scans - data.count(b"\xff\xda")) + data[at:]
 
@@ -90,10 +90,6 @@ def _linked(item: int) -> bytes:
 
 
 FLOODS: dict[str, Callable[[], bytes]] = {
-    "png of colour profiles": lambda: png(many(chunk(b"iCCP", b"p\0\0" + INFLATES))),
-    "png of colour profiles behind the pixels": lambda: png(many(chunk(b"iCCP", b"p\0\0" + INFLATES)), behind=True),
-    "png of packed notes": lambda: png(many(chunk(b"zTXt", b"p\0\0" + INFLATES))),
-    "png of packed notes in all languages": lambda: png(many(chunk(b"iTXt", b"p\0\1\0\0\0" + INFLATES))),
     "png of empty notes": lambda: png(many(chunk(b"tEXt", b"p\0"))),
     "png of empty data": lambda: png(many(chunk(b"IDAT", b"")), behind=True),
     "png of something of its own": lambda: png(many(chunk(b"prVt", b"")), behind=True),
@@ -101,7 +97,6 @@ FLOODS: dict[str, Callable[[], bytes]] = {
     "jpeg of exif behind an end": lambda: jpeg(b"\xff\xd9" + many(segment(0xE1, b"Exif\0\0" + bytes(2_000)))),
     "jpeg of tables": lambda: jpeg(many(segment(0xDB, (b"\0" + bytes([1] * 64)) * 1008))),
     "jpeg of frames": lambda: jpeg(many(segment(0xC0, bytes([8, 0, 64, 0, 96, 3]) + b"\1\x11\0" * 21_000))),
-    "jpeg of image resources": lambda: jpeg(many(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5_400))),
     "jpeg of empty segments": lambda: jpeg(many(segment(0xE5))),
     "jpeg of reserved segments": lambda: jpeg(many(segment(0xF0, bytes(100)))),
     "jpeg of scans": lambda: jpeg_of_scans(20_000),
@@ -109,9 +104,18 @@ FLOODS: dict[str, Callable[[], bytes]] = {
     "gif of empty extensions": lambda: gif(many(b"!\xff\0")),
     "gif of data in small pieces": lambda: pictures.gif_of_tiny_blocks(SIZE),
     "gif of what is no block": lambda: gif(many(b"\x99")),
-    "gif of what is no block behind the picture": lambda: pictures.gif_that_claims(1, 1)[:-1] + many(b"\x99"),
     "heic of boxes": lambda: box(b"ftyp", b"heic", bytes(4)) + many(box(b"free")),
     "heic of exif": lambda: heic(shown=1, told=400, size=SIZE),
     "heic of exif in many places": lambda: heic(shown=1, told=1, size=SIZE, extents=400),
     "heic of pictures that share their exif": lambda: heic(shown=100, told=4, size=SIZE),
 }
+
+HARMLESS: dict[str, Callable[[], bytes]] = {
+    "png of colour profiles": lambda: png(many(chunk(b"iCCP", b"p\0\0" + INFLATES))),
+    "png of colour profiles behind the pixels": lambda: png(many(chunk(b"iCCP", b"p\0\0" + INFLATES)), behind=True),
+    "png of packed notes": lambda: png(many(chunk(b"zTXt", b"p\0\0" + INFLATES))),
+    "png of packed notes in all languages": lambda: png(many(chunk(b"iTXt", b"p\0\1\0\0\0" + INFLATES))),
+    "jpeg of image resources": lambda: jpeg(many(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5_400))),
+    "gif of what is no block behind the picture": lambda: pictures.gif_that_claims(1, 1)[:-1] + many(b"\x99"),
+}
+"""Floods of what is not used: it is passed over, and the picture is developed."""

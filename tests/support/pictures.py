@@ -93,6 +93,12 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+def jpeg_that_claims(width: int, height: int, **options: Any) -> bytes:
+    data = encoded(quarters(), "JPEG", **options)
+    at = next(at for at in (data.find(b"\xff\xc0"), data.find(b"\xff\xc2")) if at > 0) + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
 def webp_that_claims(width: int, height: int, data: bytes) -> bytes:
     """A WebP file with another canvas size in its extended header."""
     extended = bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")

@@ -102,6 +102,15 @@ def test_a_rejected_picture_fails_at_once(api: Api, validate_with: Callable[[Wor
     assert events(upload)[-2:] == ["step.failed", "job.failed"]
 
 
+def test_a_step_that_takes_too_much_memory_fails_at_once(api: Api, validate_with: Callable[[Work], None]) -> None:
+    """It would take as much each time."""
+    validate_with(raising(MemoryError()))
+    upload = api.accepted()
+    run(upload)
+    assert (upload.stage, upload.error_code, upload.attempt) == ("failed", "MEMORY_EXCEEDED", 1)
+    assert events(upload)[-2:] == ["step.failed", "job.failed"]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

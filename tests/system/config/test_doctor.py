@@ -94,6 +94,7 @@ def test_what_is_configured_wrongly_is_said_in_words(healthy: Path, setting: str
         ("STEP_MAX_ATTEMPTS", "2.5", "STEP_MAX_ATTEMPTS is 2.5; it must be a whole number."),
         ("STEP_LEASE_SECONDS", "-3", "STEP_LEASE_SECONDS is -3; it must be a number of at least 1."),
         ("STEP_LEASE_SECONDS", "nan", "STEP_LEASE_SECONDS is nan; it must be a number of at least 1."),
+        ("WORKER_MEMORY_BYTES", "1000", "WORKER_MEMORY_BYTES is 1000; it must be a number of at least 671088640."),
         ("GENERATOR", "magic", "GENERATOR is magic; it may be local or gemini."),
         ("CACHE_URL", "nothing://x", "Invalid cache schema nothing"),
     ],

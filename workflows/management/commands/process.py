@@ -34,7 +34,7 @@ from uploads.models import Session, Upload
 from workflows import runner
 from workflows.generators import PROMPT_VERSIONS
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".heic", ".heif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".heic", ".heif", ".hif", ".jfif", ".mpo")
 FORMATS = {".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 MARK = ".darkroom"
 """Stands in the names that are chosen here, so that a folder's results are not taken for its pictures."""
