@@ -24,7 +24,7 @@ from workflows import images
 
 pytestmark = [pytest.mark.any_database, pytest.mark.filterwarnings("ignore::UserWarning:PIL")]
 
-ALLOWED = {"UNSUPPORTED_TYPE", "UNREADABLE_IMAGE", "IMAGE_TOO_LARGE"}
+ALLOWED = {"UNSUPPORTED_TYPE", "UNREADABLE_IMAGE", "IMAGE_TOO_LARGE", "MEMORY_EXCEEDED"}
 
 
 @pytest.mark.django_db
