@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 CHECKED = "checked.png"
 """What the original of a job is called that was given the checked copy of another job."""
-NO_USE = {"UNSUPPORTED_TYPE", "IMAGE_TOO_LARGE", "UNREADABLE_IMAGE"}
+NO_USE = {"UNSUPPORTED_TYPE", "IMAGE_TOO_LARGE", "MEMORY_EXCEEDED", "UNREADABLE_IMAGE"}
 """What the check of a picture ends with that no other look would change."""
 ARRIVED = "Your picture has arrived."
 HERE = "Your picture is here already, and gets another look."
