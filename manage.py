@@ -12,7 +12,7 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"mend  configuration: {error}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # at a question: Ctrl-C, Ctrl-D
         sys.exit(130)
     except (OperationalError, ProgrammingError) as error:
         if "--traceback" in sys.argv:

@@ -22,7 +22,8 @@ if [ -e "$folder" ]; then why=$(misfit); fi
 if [ -n "$why" ] || [ ! -e "$folder" ]; then
   python=$(sh "$(dirname "$0")/find-python.sh")
   if [ -n "$why" ]; then
-    if [ ! -e "$folder/pyvenv.cfg" ]; then
+    # Without this file it may still be what is left of one, of which some was removed already.
+    if [ ! -e "$folder/pyvenv.cfg" ] && ls -A "$folder" | grep -qvxE 'bin|etc|include|lib|lib64|share|ready(-dev)?'; then
       echo "$folder is no virtual environment: move it away first." >&2
       exit 1
     fi

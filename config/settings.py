@@ -50,7 +50,7 @@ def _list(name: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-DATA_DIR = (BASE_DIR / env.str("DATA_DIR", default="var")).resolve()
+DATA_DIR = (BASE_DIR / Path(env.str("DATA_DIR", default="").strip() or "var").expanduser()).resolve()
 DEBUG = env.bool("DEBUG", default=False)
 
 # Where people reach this installation; hosts, origins, cookies and HSTS follow from it.

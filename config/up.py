@@ -35,7 +35,7 @@ _printing = Lock()
 
 def main() -> None:
     environ.Env.read_env(os.environ.get("ENV_FILE", ROOT / ".env"))
-    data = (ROOT / os.environ.get("DATA_DIR", "var")).resolve()
+    data = (ROOT / Path(os.environ.get("DATA_DIR", "").strip() or "var").expanduser()).resolve()
     host = os.environ.get("HOST", "").strip() or "127.0.0.1"
     port = os.environ.get("PORT", "").strip() or "8000"
     metrics_port = os.environ.get("METRICS_PORT", "").strip() or "0"

@@ -61,7 +61,7 @@ class UploadsView(APIView):
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         # Media types are compared without case (RFC 9110, 8.3.1); the parsers do not know that.
-        kind, semicolon, parameters = request.META.get("CONTENT_TYPE", "").partition(";")
+        kind, semicolon, parameters = request.headers.get("content-type", "").partition(";")
         request.META["CONTENT_TYPE"] = kind.lower() + semicolon + parameters
         return super().initialize_request(request, *args, **kwargs)
 

@@ -167,6 +167,15 @@ def test_an_environment_that_fits_no_more_is_made_anew(installed: Path, tmp_path
     assert install(moved).stdout == ""
 
 
+def test_what_is_left_of_an_environment_is_made_anew(tmp_path: Path) -> None:
+    """As after a Ctrl-C while one was removed."""
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".venv/lib").mkdir(parents=True)
+    done = install(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ".venv was made in another folder, or not to its end: making it anew." in done.stdout
+
+
 def test_a_folder_of_that_name_that_is_no_environment_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").touch()
     (tmp_path / ".venv").mkdir()

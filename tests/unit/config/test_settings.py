@@ -2,6 +2,7 @@
 
 import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         return runpy.run_path(str(settings.BASE_DIR / "config" / "settings.py"))
 
     return read
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("", settings.BASE_DIR / "var"), (" ", settings.BASE_DIR / "var"), ("~/d", Path.home() / "d")],
+)
+def test_an_empty_data_dir_is_the_usual_one_and_a_tilde_is_the_home(read: Read, written: str, meant: Path) -> None:
+    assert read(DATA_DIR=written)["DATA_DIR"] == meant
 
 
 def test_the_grace_of_a_stopping_worker_is_what_was_set(read: Read) -> None:
