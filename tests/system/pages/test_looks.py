@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.installation import wait_for
 from tests.support.standstill import standstill
 from tests.system.pages.visitor import File, Visitor
 
@@ -51,7 +50,7 @@ def test_a_picture_has_the_look_that_was_chosen_when_it_was_added(visitor: Visit
         visitor.drop(photo._replace(name="one.jpg"), photo._replace(name="two.jpg"))
         visitor.page.get_by_text("Ink & wash").click()
         visitor.drop(photo._replace(name="three.jpg"))
-        wait_for(lambda: visitor.passes() and len(visitor.jobs) == 3)
+        expect(visitor.row("Waiting in line")).to_have_count(3)
         looks = {}
         for job in visitor.jobs:
             told = visitor.ask("GET", job["urls"]["job"]).json
