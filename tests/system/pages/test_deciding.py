@@ -48,7 +48,7 @@ def test_a_picture_that_turns_out_damaged_fails_in_words(visitor: Visitor) -> No
     visitor.expect_state("failed")
     expect(visitor.part("headline")).to_have_text("Did not come out")
     expect(visitor.part("detail")).to_contain_text("This picture is damaged or incomplete and cannot be read.")
-    expect(visitor.part("detail")).to_contain_text("Please send another one")
+    expect(visitor.part("detail")).to_contain_text("Please send another photo")
     expect(visitor.page.locator("#stages [data-standing=failed]")).to_contain_text("Check")
     expect(visitor.part("retry")).to_be_hidden()
     expect(visitor.page.get_by_role("link", name="Send a picture")).to_be_visible()

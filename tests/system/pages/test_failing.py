@@ -62,7 +62,7 @@ def test_a_picture_whose_time_is_over_says_so(visitor: Visitor, photo: File) -> 
     visitor.page.route("**/api/results/*", lambda route: route.fulfill(status=410, json=gone))
     visitor.page.reload()
     visitor.expect_state("expired")
-    expect(visitor.part("detail")).to_contain_text("You can send it again.")
+    expect(visitor.part("detail")).to_contain_text("You can send the photo again.")
     expect(visitor.part("download")).to_be_hidden()
     expect(visitor.page.get_by_role("link", name="Send a picture")).to_be_visible()
     assert "status of 410" in visitor.console.pop()

@@ -78,8 +78,8 @@ def test_a_browser_that_is_forgotten_keeps_and_opens_nothing(visitor: Visitor, p
     assert visitor.ask("GET", f"/api/status/{job}").status == 200
     visitor.page.get_by_role("button", name="Forget this browser").click()
     visitor.part("sure").get_by_role("button", name="Forget").click()
-    expect(visitor.part("own-note")).to_contain_text("This browser is forgotten")
-    expect(visitor.part("announcer")).to_contain_text("This browser is forgotten")
+    expect(visitor.part("own-note")).to_contain_text("This browser has been forgotten")
+    expect(visitor.part("announcer")).to_contain_text("This browser has been forgotten")
     expect(visitor.page.get_by_role("listitem")).to_have_count(0)
     expect(visitor.part("album")).to_be_hidden()
     expect(visitor.part("own")).to_be_hidden()

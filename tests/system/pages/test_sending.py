@@ -289,7 +289,7 @@ def test_a_picture_from_before_is_opened_and_deleted_by_keyboard_alone(visitor: 
     visitor.page.keyboard.press("Enter")
     _tab_until(visitor.page, "document.activeElement.value === 'forget'")
     visitor.page.keyboard.press("Enter")
-    expect(visitor.part("own-note")).to_contain_text("This browser is forgotten")
+    expect(visitor.part("own-note")).to_contain_text("This browser has been forgotten")
     assert visitor.page.evaluate("document.activeElement.id") == "pick"
 
 

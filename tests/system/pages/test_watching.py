@@ -62,7 +62,7 @@ def test_another_browser_is_told_that_it_cannot_open_the_job(
     stranger = newcomer()
     stranger.open(f"/jobs/{job}")
     stranger.expect_state("unauthorized")
-    expect(stranger.part("detail")).to_contain_text("This browser cannot open this job.")
+    expect(stranger.part("detail")).to_contain_text("A picture opens only in the browser that sent it")
     expect(stranger.part("stages")).to_be_hidden()
     expect(stranger.page.get_by_role("link", name="Send a picture")).to_be_visible()
     assert stranger.polls == 0
@@ -70,7 +70,7 @@ def test_another_browser_is_told_that_it_cannot_open_the_job(
     stranger.send(photo)
     stranger.open(f"/jobs/{job}")
     stranger.expect_state("missing")
-    expect(stranger.part("detail")).to_contain_text("There is no such picture")
+    expect(stranger.part("detail")).to_contain_text("This picture was deleted, or sent from another browser")
     assert stranger.polls > 0
     assert "status of 404" in stranger.console.pop()
 
