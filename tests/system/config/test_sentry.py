@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.support.installation import PATIENCE
 
@@ -81,7 +82,8 @@ def test_the_place_goes_out_and_nothing_that_a_person_sent(sentry: tuple[str, li
     dsn, came = sentry
     (tmp_path / "breaks.py").write_text(BREAKS)
     (tmp_path / "sends.py").write_text(SENDS)
-    environment = os.environ | {"SENTRY_DSN": dsn, "PYTHONPATH": f"{Path.cwd()}:{tmp_path}"}
+    static = str(settings.STATIC_ROOT)  # where the tests have collected it, for the page of a 500
+    environment = os.environ | {"SENTRY_DSN": dsn, "PYTHONPATH": f"{Path.cwd()}:{tmp_path}", "STATIC_ROOT": static}
     ended = subprocess.run(
         [sys.executable, tmp_path / "sends.py"], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
