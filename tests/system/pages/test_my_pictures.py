@@ -99,7 +99,7 @@ def test_when_the_server_cannot_be_told_nothing_is_forgotten(visitor: Visitor, p
     visitor.page.route("**/api/sessions/current", lambda route: route.abort("connectionreset"))
     visitor.page.get_by_role("button", name="Forget this browser").click()
     visitor.part("sure").get_by_role("button", name="Forget").click()
-    expect(visitor.part("own-note")).to_contain_text("cannot be reached")
+    expect(visitor.part("own-note")).to_contain_text("can’t be reached")
     expect(visitor.row(photo.name)).to_be_visible()
     assert visitor.ask("GET", f"/api/status/{job}").status == 200
     assert "net::ERR_CONNECTION_RESET" in visitor.console.pop()

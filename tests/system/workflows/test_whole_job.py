@@ -96,9 +96,9 @@ def test_every_killed_process_comes_back(darkroom: Installation, picture: bytes)
 
 
 def test_too_large_is_said_and_not_just_a_broken_connection(darkroom: Installation) -> None:
-    answer = darkroom.send(bytes(21 * 1024 * 1024))
+    answer = darkroom.send(bytes(65 * 1024 * 1024))
     assert (answer.status, answer.json["error"]["code"]) == (413, "FILE_TOO_LARGE")
-    assert "20 MiB" in answer.json["error"]["message"]
+    assert "64 MiB" in answer.json["error"]["message"]
 
 
 def test_a_restart_finds_everything_as_it_was(tmp_path: Path, picture: bytes) -> None:
