@@ -202,7 +202,7 @@ def test_a_job_in_line_says_which_number_it_is(darkroom: Installation, visitor: 
         position = visitor.status()["queuePosition"]
         assert position >= 3
         expect(visitor.part("detail")).to_contain_text(f"Number {position} in line")
-        for position, words in ((1, "Next in line"), (100, "More than 100 pictures before this one")):
+        for position, words in ((1, "Next in line"), (100, "More than 100 pictures ahead of yours")):
             tell(visitor, queuePosition=position)
             expect(visitor.part("detail")).to_contain_text(words)
 
