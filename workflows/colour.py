@@ -33,16 +33,16 @@ PRIMARIES = {
 # Table 3.
 GAMMA_22, GAMMA_28, LINEAR, PQ, HLG = 4, 5, 8, 16, 18
 CAMERAS = {1, 6, 14, 15}
-"""Of BT.709, BT.601 and BT.2020: one curve."""
+"""Transfer characteristics of BT.709, BT.601 and BT.2020, which share one curve."""
 
 STEPS: Doubles = np.linspace(0, 1, 256)
 """The 256 values of a channel."""
 SRGB_CURVE: Doubles = np.where(STEPS <= 0.04045, STEPS / 12.92, ((STEPS + 0.055) / 1.055) ** 2.4)
 
 WHITE_NITS = 203.0
-"""Of a page's white in HDR (ITU-R BT.2408)."""
+"""Luminance of reference white in HDR (ITU-R BT.2408)."""
 PEAK_NITS = 1000.0
-"""Of a picture that does not say what its brightest light is."""
+"""Peak luminance of a picture that does not state its own."""
 STRIP_PIXELS = 1 << 18
 """Of what is converted at once, in floats."""
 BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)

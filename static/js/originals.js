@@ -3,7 +3,7 @@
 const STORE = 'originals';
 const MOST = 24;
 const LONGEST_SIDE = 1280;
-/** Of more pixels no copy is made: decoded, they would take 4 bytes each of a phone’s memory. */
+/** No copy is made of a larger photo: decoding takes 4 bytes of a phone’s memory per pixel. */
 const COPY_MAX_PIXELS = 64e6;
 
 /**

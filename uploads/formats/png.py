@@ -30,7 +30,7 @@ MEMORY = {0: 1, 2: 4, 3: 1, 4: 4, 6: 4}
 
 
 def outline(file: BinaryIO) -> Outline:  # noqa: C901, PLR0912 - one walk through the file
-    """Keep IHDR, PLTE, tRNS and IDAT: what nothing is taken from cannot refuse a picture, whatever is wrong with it.
+    """Keep IHDR, PLTE, tRNS and IDAT: damage in a chunk that is not used is no reason to refuse a picture.
 
     An ancillary chunk with a wrong checksum is ignored (13.1).
     """

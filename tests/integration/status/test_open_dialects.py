@@ -1,4 +1,4 @@
-"""`OPEN_DIALECTS`: whoever knows a job's id may ask in these two dialects without a token."""
+"""`OPEN_DIALECTS`: anyone who knows a job's id can use these two dialects without a token."""
 
 from typing import Any
 from uuid import uuid4

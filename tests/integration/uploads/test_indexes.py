@@ -13,10 +13,10 @@ LEASE = timedelta(minutes=1)
 
 @pytest.mark.django_db(transaction=True)
 def test_no_index_hears_of_progress() -> None:
-    """Of many jobs at once, that have a page to share: there is room for it (HOT updates, in PostgreSQL's words).
+    """Jobs that share a page leave room on it for each other's updates, so that these are HOT updates.
 
-    One of some attempts is enough. While a transaction is open in any other database of the server, as those of tests
-    that run beside this one, PostgreSQL may keep rows that nobody needs any more, and these take the room.
+    One good attempt is enough: a transaction in any other database of the server, such as that of a test running in
+    parallel, can keep PostgreSQL from removing dead rows, which then take up the room.
     """
     if connection.vendor != "postgresql":
         pytest.skip("SQLite writes a row in its place")
